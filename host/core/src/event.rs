@@ -1,0 +1,142 @@
+//! What a run tells its watchers: one schema, used by the terminal view and by `--json` (one object a line).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Error,
+    budget::Standing,
+    id::{FocusId, WorkId},
+    ledger::Entry,
+    llm::{Stop, Usage},
+};
+
+/// One event. In JSON the field `type` carries the variant's name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// A focus begins.
+    Started {
+        /// The work item.
+        work: WorkId,
+        /// This run of it.
+        focus: FocusId,
+        /// The faculty plugin.
+        faculty: String,
+    },
+    /// More of the model's text.
+    Token {
+        /// The text.
+        text: String,
+    },
+    /// A try at a model call failed and another follows; tokens since the last message are void.
+    Retry {
+        /// Why, and what is tried next.
+        reason: String,
+        /// The wait before it, in milliseconds.
+        wait_ms: u64,
+    },
+    /// The model's whole message.
+    Message {
+        /// Which turn, from 1.
+        turn: u32,
+        /// Its text; may be empty.
+        text: String,
+        /// Why the model stopped.
+        stop: Stop,
+        /// The model that answered.
+        model: String,
+    },
+    /// A tool call begins.
+    ToolStart {
+        /// The model's identifier of the call.
+        id: String,
+        /// The full tool name.
+        tool: String,
+        /// The arguments.
+        args: Value,
+    },
+    /// A tool call ended.
+    ToolEnd {
+        /// The model's identifier of the call.
+        id: String,
+        /// The full tool name.
+        tool: String,
+        /// The answer as the model reads it, cut to 2,000 bytes.
+        text: String,
+        /// The answer's full size, in bytes.
+        bytes: u64,
+        /// The tool failed, was refused, or reports failure.
+        is_error: bool,
+        /// The class when the host refused or failed it; see [`Error::class`].
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<Error>,
+        /// How long it took.
+        elapsed_ms: u64,
+    },
+    /// A ledger entry was appended.
+    Ledger {
+        /// The entry.
+        entry: Entry,
+    },
+    /// A model call was counted.
+    Usage {
+        /// What the vendor counted.
+        usage: Usage,
+        /// Its price, in millionths of a US dollar, where the model has one.
+        cost_microusd: Option<u64>,
+    },
+    /// A share of the budget (50, 75 or 90 %) was crossed.
+    Budget {
+        /// Which share.
+        percent: u8,
+        /// Where the budget stands.
+        standing: Standing,
+    },
+    /// The host did something that the reader should know: an oversized result was cut, a call was answered from cache.
+    Notice {
+        /// What.
+        text: String,
+    },
+    /// A plugin wrote to its standard output or error.
+    Log {
+        /// The plugin.
+        plugin: String,
+        /// One line, control characters escaped.
+        line: String,
+    },
+    /// The focus ended. Always the last event.
+    Done {
+        /// Whether the work is done.
+        success: bool,
+        /// How the engage loop ended, where there was one: `done`, `max-turns`, `budget`, `context-full`,
+        /// `repetition`, `cancelled`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ending: Option<String>,
+        /// For people.
+        summary: String,
+        /// For programs.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<Value>,
+        /// Why it failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<Error>,
+        /// Where the budget stands.
+        standing: Standing,
+    },
+}
+
+/// Who watches. Called on the path of the run, so it must not block; an event that cannot be taken may be dropped,
+/// [`Event::Done`] excepted.
+pub trait Watcher: Send + Sync {
+    /// Takes an event.
+    fn event(&self, event: Event);
+}
+
+/// Nobody watches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unwatched;
+
+impl Watcher for Unwatched {
+    fn event(&self, _: Event) {}
+}

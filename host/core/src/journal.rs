@@ -1,0 +1,91 @@
+//! The journal: every effect of a focus, its intent written before it is dispatched and its result after.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The kinds of effects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectKind {
+    /// A faculty's phase begins.
+    Phase,
+    /// A model is called.
+    Llm,
+    /// A tool is called.
+    Tool,
+    /// An HTTP request leaves.
+    Http,
+    /// A ledger entry is appended.
+    Ledger,
+    /// A memory is stored, tagged or forgotten.
+    Memory,
+}
+
+impl EffectKind {
+    /// The stable word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Phase => "phase",
+            Self::Llm => "llm",
+            Self::Tool => "tool",
+            Self::Http => "http",
+            Self::Ledger => "ledger",
+            Self::Memory => "memory",
+        }
+    }
+
+    /// The kind of a stable word.
+    #[must_use]
+    pub fn parse(s: &str) -> Option<Self> {
+        [Self::Phase, Self::Llm, Self::Tool, Self::Http, Self::Ledger, Self::Memory]
+            .into_iter()
+            .find(|kind| kind.as_str() == s)
+    }
+}
+
+/// What is about to happen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// What kind of effect.
+    pub kind: EffectKind,
+    /// The plugin that asked for it, or `host` for the engage loop's own.
+    pub caller: String,
+    /// What it is about: a tool's full name, a role, a method and URL without query, an entry type.
+    pub subject: String,
+    /// The arguments, secrets excluded: the host injects those after this is written.
+    pub request: Value,
+    /// The intent inside which this one happens.
+    pub parent: Option<u64>,
+}
+
+/// How it went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It happened.
+    Ok {
+        /// The answer.
+        response: Value,
+    },
+    /// It failed.
+    Failed {
+        /// Why.
+        error: crate::Error,
+    },
+}
+
+/// One effect as the journal holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// 1, 2, 3 … within the focus, in the order of the intents.
+    pub seq: u64,
+    /// What was about to happen.
+    pub intent: Intent,
+    /// How it went; none when the host ended before it was known.
+    pub outcome: Option<Outcome>,
+    /// When the intent was written, milliseconds since the epoch.
+    pub started_ms: u64,
+    /// When the outcome was written.
+    pub ended_ms: Option<u64>,
+}

@@ -1,0 +1,86 @@
+//! The port to plugins: a pinned snapshot of what is installed for a tenant.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Result,
+    authority::Authority,
+    id::{Digest, PluginName},
+    services::CallContext,
+    tool::{Output, Tool},
+};
+
+/// What a faculty is to do; see `animus:faculty/faculty.task`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// The work item.
+    pub work_id: String,
+    /// What to do, in words.
+    pub instruction: String,
+    /// Parameters, an object.
+    pub params: Value,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+}
+
+/// What came of it; see `animus:faculty/faculty.outcome`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FacultyOutcome {
+    /// Whether the work is done.
+    pub success: bool,
+    /// For people.
+    pub summary: String,
+    /// For programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+}
+
+/// A plugin in a snapshot.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Its name.
+    pub name: PluginName,
+    /// Its generation, from 1.
+    pub generation: u64,
+    /// Its bytes.
+    pub digest: Digest,
+    /// What it may do.
+    pub authority: Arc<Authority>,
+    /// Whether it exports the faculty interface.
+    pub is_faculty: bool,
+    /// Its tools, by full name.
+    pub tools: Vec<Arc<Tool>>,
+}
+
+/// What is installed, granted and serving for one tenant, at one moment. A focus keeps the one that it began with.
+#[async_trait]
+pub trait PluginSet: Send + Sync {
+    /// The plugins, by name.
+    fn plugins(&self) -> &[Arc<Loaded>];
+
+    /// One plugin. Costs the same however many are installed.
+    fn plugin(&self, name: &str) -> Option<&Arc<Loaded>>;
+
+    /// All tools, sorted by full name.
+    fn tools(&self) -> &[Arc<Tool>];
+
+    /// One tool by its full name. Costs the same however many are installed.
+    fn tool(&self, name: &str) -> Option<&Arc<Tool>>;
+
+    /// Calls a tool in a fresh instance under its plugin's own grant. `args` is JSON text.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] with the nearest name; whatever the tool returned as its error; a limit that bit; a
+    /// trap as [`crate::Error::Internal`] with the plugin's backtrace.
+    async fn call_tool(&self, cx: &CallContext, name: &str, args: String) -> Result<Output>;
+
+    /// Has a faculty do its work.
+    ///
+    /// # Errors
+    /// As [`PluginSet::call_tool`].
+    async fn engage(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<FacultyOutcome>;
+}

@@ -1,0 +1,179 @@
+//! What a running plugin reaches in the host: the port from the runtime's capabilities to the focus it runs in.
+
+use std::{path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Result,
+    authority::Authority,
+    id::{Digest, FocusId, MemoryId, TenantId, WorkId},
+    journal::{Intent, Outcome},
+    ledger::{Entry, EntryType, Filter},
+    llm, memory,
+    tool::{Output, Tool},
+};
+
+/// The principal of a store: the plugin generation that runs, for whom, and how deep inside other calls. Immutable.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The focus.
+    pub focus: FocusId,
+    /// The plugin and what it may do.
+    pub authority: Arc<Authority>,
+    /// The plugin's generation.
+    pub generation: u64,
+    /// The plugin's bytes.
+    pub digest: Digest,
+    /// 0 for a faculty or an operator's tool call, 1 for a tool that it calls, and so on.
+    pub depth: u64,
+    /// The journal entry inside which this call happens.
+    pub parent: Option<u64>,
+}
+
+/// What a call into a plugin carries from the focus.
+#[derive(Clone)]
+pub struct CallContext {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The focus.
+    pub focus: FocusId,
+    /// 0 for a faculty or an operator's tool call, 1 for a tool that it calls, and so on.
+    pub depth: u64,
+    /// The journal entry inside which this call happens.
+    pub parent: Option<u64>,
+    /// Cancels the call.
+    pub cancel: CancellationToken,
+    /// The folder that `$workspace` in a path grant stands for.
+    pub workspace: Option<PathBuf>,
+    /// The host's side of the focus.
+    pub services: Arc<dyn Services>,
+}
+
+/// How to run the engage loop; see `animus:faculty/engage.options`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EngageOptions {
+    /// The faculty's system prompt.
+    pub system: String,
+    /// The user's message.
+    pub prompt: String,
+    /// A role or alias; empty means `default`.
+    pub model: String,
+    /// The tools on offer, by full name or pattern.
+    pub tools: Vec<String>,
+    /// At most so many model calls.
+    pub max_turns: Option<u32>,
+    /// The longest single answer, in tokens.
+    pub max_tokens: Option<u32>,
+    /// 0 to 2.
+    pub temperature: Option<f32>,
+}
+
+/// Why the engage loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// The model finished.
+    Done,
+    /// `max_turns` model calls were made.
+    MaxTurns,
+    /// Tokens or money ran out.
+    Budget,
+    /// The conversation no longer fits the model's window.
+    ContextFull,
+    /// The model kept repeating one call that gives one answer.
+    Repetition,
+    /// The work was cancelled.
+    Cancelled,
+}
+
+impl Ending {
+    /// The stable word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::MaxTurns => "max-turns",
+            Self::Budget => "budget",
+            Self::ContextFull => "context-full",
+            Self::Repetition => "repetition",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// How the engage loop ended, with what was done so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Engagement {
+    /// Why.
+    pub ending: Ending,
+    /// The model's last text.
+    pub text: String,
+    /// Model calls made.
+    pub turns: u32,
+    /// Tool calls made.
+    pub tool_calls: u32,
+}
+
+/// The host's side of a focus. The runtime has already checked `by`'s own grant when it calls these; they check what
+/// only the focus knows (its budget, its own narrower grant), journal intent and result, and do it.
+#[async_trait]
+pub trait Services: Send + Sync {
+    /// The work item.
+    fn work(&self) -> WorkId;
+
+    /// Completes, piece by piece. Roles that `by` may not use are already refused.
+    async fn llm_stream(&self, by: &Principal, request: llm::Request) -> Result<llm::ResponseStream>;
+
+    /// Completes, and returns the whole answer.
+    async fn llm_complete(&self, by: &Principal, request: llm::Request) -> Result<llm::Response>;
+
+    /// All roles and aliases; the runtime narrows them to the grant.
+    fn llm_roles(&self) -> Vec<String>;
+
+    /// Appends to the work item's ledger.
+    async fn ledger_append(&self, by: &Principal, entry_type: EntryType, content: String) -> Result<u64>;
+
+    /// Reads the work item's ledger.
+    async fn ledger_read(&self, by: &Principal, filter: Filter) -> Result<Vec<Entry>>;
+
+    /// Stores a memory; its source is `by`.
+    async fn memory_store(&self, by: &Principal, content: String, kind: String, tags: Vec<String>) -> Result<MemoryId>;
+
+    /// Recalls memories.
+    async fn memory_recall(&self, by: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>>;
+
+    /// One memory.
+    async fn memory_get(&self, by: &Principal, id: MemoryId) -> Result<memory::Memory>;
+
+    /// Removes a memory.
+    async fn memory_forget(&self, by: &Principal, id: MemoryId) -> Result<()>;
+
+    /// Tags a memory.
+    async fn memory_tag(&self, by: &Principal, id: MemoryId, tag: String) -> Result<()>;
+
+    /// All tools of the focus's pinned plugins; the runtime narrows them to the grant.
+    fn tools(&self) -> Vec<Arc<Tool>>;
+
+    /// Calls a tool by its full name, under the tool's own grant. `args` is JSON text.
+    async fn tool_call(&self, by: &Principal, name: &str, args: String) -> Result<Output>;
+
+    /// Runs the engage loop as `by`.
+    async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement>;
+
+    /// Journals that an effect is about to happen which the runtime itself carries out (an HTTP request).
+    async fn effect_begin(&self, by: &Principal, intent: Intent) -> Result<u64>;
+
+    /// Journals how it went.
+    async fn effect_end(&self, by: &Principal, seq: u64, outcome: Outcome) -> Result<()>;
+
+    /// The value of a secret, for injection at egress.
+    async fn secret(&self, by: &Principal, handle: &str) -> Result<crate::store::SecretValue>;
+
+    /// A plugin wrote a line to its standard output or error (already bounded and escaped).
+    fn log(&self, by: &Principal, line: String);
+}

@@ -1,0 +1,288 @@
+//! The port to a store. A [`Tenant`] handle is bound to one tenant by its making: no method takes a tenant, so no query
+//! can forget or forge one.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Result,
+    grant::Grant,
+    id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
+    journal, ledger,
+    ledger::EntryType,
+    memory,
+    work::{NewWork, Settlement, State, Work},
+};
+
+/// A store of all tenants.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The handle of a tenant, which is made when it is new.
+    async fn tenant(&self, id: &TenantId) -> Result<Arc<dyn Tenant>>;
+
+    /// All tenants, sorted.
+    async fn tenants(&self) -> Result<Vec<TenantId>>;
+
+    /// Checks that the store can be read and written and is intact.
+    ///
+    /// # Errors
+    /// Says what is wrong and how to mend it.
+    async fn check(&self) -> Result<StoreHealth>;
+}
+
+/// What [`Store::check`] found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreHealth {
+    /// `sqlite` or `postgres`.
+    pub backend: String,
+    /// Where it is, without credentials.
+    pub location: String,
+    /// The newest migration that was applied.
+    pub schema: i64,
+}
+
+/// Everything of one tenant.
+pub trait Tenant: Works + Ledger + Journal + Memories + Plugins + Secrets + Audit {
+    /// The tenant.
+    fn id(&self) -> &TenantId;
+}
+
+/// Work items.
+#[async_trait]
+pub trait Works: Send + Sync {
+    /// Stores a new item, queued.
+    async fn work_submit(&self, work: NewWork) -> Result<Work>;
+    /// One item.
+    async fn work(&self, id: WorkId) -> Result<Work>;
+    /// The newest items first.
+    async fn works(&self, state: Option<State>, limit: u32) -> Result<Vec<Work>>;
+    /// The items whose identifier begins so, at most `limit`, newest first.
+    async fn works_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<Work>>;
+    /// Begins a focus: `from` → running, one more attempt. Compare-and-set in one transaction.
+    ///
+    /// # Errors
+    /// [`crate::Error::Conflict`] when the item is not in `from`.
+    async fn focus_begin(&self, work: WorkId, from: State, plugins: Value) -> Result<FocusId>;
+    /// Ends a focus: running → `to`, with what came of it. Compare-and-set on state and focus.
+    async fn focus_end(&self, work: WorkId, focus: FocusId, to: State, settlement: Settlement) -> Result<()>;
+    /// Focuses that began and did not end, and whose process is gone: marks their items failed and returns them.
+    /// `alive` tells of a process identifier whether it still runs.
+    async fn focus_recover(&self, alive: &(dyn Fn(u32) -> bool + Sync)) -> Result<Vec<WorkId>>;
+}
+
+/// The ledger of each work item.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Appends, and returns the entry with its number: 1, 2, 3 … within the item, also under parallel appends.
+    async fn ledger_append(&self, work: WorkId, entry_type: EntryType, content: &str) -> Result<ledger::Entry>;
+    /// Entries in the order of their numbers; at most [`ledger::MAX_READ`], the last ones where there are more.
+    async fn ledger_read(&self, work: WorkId, filter: ledger::Filter) -> Result<Vec<ledger::Entry>>;
+}
+
+/// The journal of each focus.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Writes an intent durably and returns its number.
+    async fn journal_begin(&self, focus: FocusId, intent: journal::Intent) -> Result<u64>;
+    /// Writes how it went.
+    ///
+    /// # Errors
+    /// [`crate::Error::Conflict`] when an outcome is already there.
+    async fn journal_end(&self, focus: FocusId, seq: u64, outcome: journal::Outcome) -> Result<()>;
+    /// The whole journal of a focus, in order.
+    async fn journal_read(&self, focus: FocusId) -> Result<Vec<journal::Record>>;
+}
+
+/// Memories.
+#[async_trait]
+pub trait Memories: Send + Sync {
+    /// Stores one.
+    async fn memory_store(&self, memory: memory::NewMemory) -> Result<MemoryId>;
+    /// Finds some: full text over content, kind and tags; the newest for an empty text. No query text is an error.
+    async fn memory_recall(&self, query: memory::Query) -> Result<Vec<memory::Hit>>;
+    /// One.
+    async fn memory_get(&self, id: MemoryId) -> Result<memory::Memory>;
+    /// Removes one, its text from the index and the file too.
+    async fn memory_forget(&self, id: MemoryId) -> Result<()>;
+    /// Adds a tag.
+    async fn memory_tag(&self, id: MemoryId, tag: &str) -> Result<()>;
+}
+
+/// Where a plugin stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PluginState {
+    /// Installed; serves when the operator grants it something.
+    AwaitingGrant,
+    /// Serves.
+    Serving,
+}
+
+/// An installed plugin: its serving generation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plugin {
+    /// Its name.
+    pub name: PluginName,
+    /// The serving generation, from 1.
+    pub generation: u64,
+    /// The bytes of that generation.
+    pub digest: Digest,
+    /// The version in its manifest.
+    pub version: String,
+    /// The text of its manifest (`plugin.toml`), as the component carries it.
+    pub manifest: String,
+    /// Where it came from, as the operator typed it; `embedded` for first-party plugins.
+    pub source: String,
+    /// Whether it serves.
+    pub state: PluginState,
+    /// What the operator granted; none while it awaits a grant. A grant survives an upgrade.
+    pub granted: Option<Grant>,
+    /// Its tools as `list-tools` gave them at installation, full names.
+    pub tools: Vec<crate::tool::Tool>,
+    /// Whether it exports the faculty interface.
+    pub is_faculty: bool,
+    /// When the generation was installed, milliseconds since the epoch.
+    pub installed_ms: u64,
+}
+
+/// A generation to install.
+#[derive(Clone, Debug)]
+pub struct NewGeneration {
+    /// The plugin.
+    pub name: PluginName,
+    /// The component with its manifest inside.
+    pub wasm: Arc<[u8]>,
+    /// The version in its manifest.
+    pub version: String,
+    /// The text of its manifest (`plugin.toml`), as the component carries it.
+    pub manifest: String,
+    /// Where it came from, as the operator typed it.
+    pub source: String,
+    /// Its tools, full names.
+    pub tools: Vec<crate::tool::Tool>,
+    /// Whether it exports the faculty interface.
+    pub is_faculty: bool,
+    /// The new grant; none keeps the one there is.
+    pub grant: Option<Grant>,
+}
+
+/// A past or present generation of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// Its number, from 1.
+    pub generation: u64,
+    /// Its bytes.
+    pub digest: Digest,
+    /// The version in its manifest.
+    pub version: String,
+    /// Where it came from.
+    pub source: String,
+    /// When it was installed, milliseconds since the epoch.
+    pub installed_ms: u64,
+    /// Whether it serves.
+    pub serving: bool,
+}
+
+/// Installed plugins. Every change is one transaction with its audit entry; `actor` says who changed it.
+#[async_trait]
+pub trait Plugins: Send + Sync {
+    /// Adds a generation and makes it the serving one.
+    async fn plugin_install(&self, actor: &str, new: NewGeneration) -> Result<Plugin>;
+    /// All plugins, by name.
+    async fn plugins(&self) -> Result<Vec<Plugin>>;
+    /// One plugin.
+    async fn plugin(&self, name: &PluginName) -> Result<Plugin>;
+    /// Its generations, newest first.
+    async fn plugin_generations(&self, name: &PluginName) -> Result<Vec<Generation>>;
+    /// Replaces its grant; none revokes it.
+    async fn plugin_grant(&self, actor: &str, name: &PluginName, grant: Option<Grant>) -> Result<Plugin>;
+    /// Serves another generation: the given one, or the one before the serving one.
+    async fn plugin_rollback(&self, actor: &str, name: &PluginName, to: Option<u64>) -> Result<Plugin>;
+    /// Removes it with its grant and generations.
+    async fn plugin_remove(&self, actor: &str, name: &PluginName) -> Result<()>;
+    /// The bytes of a digest, verified against it.
+    async fn artifact(&self, digest: &Digest) -> Result<Arc<[u8]>>;
+    /// A number that grows with every change to any plugin of this tenant.
+    async fn plugins_revision(&self) -> Result<u64>;
+}
+
+/// A secret's value. It has no `Debug` or `Display` that shows it and does not serialise.
+#[derive(Clone)]
+pub struct SecretValue(Arc<str>);
+
+impl SecretValue {
+    /// Wraps a value.
+    #[must_use]
+    pub fn new(value: impl Into<Arc<str>>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself. Call it at the one place where it leaves.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretValue(…)")
+    }
+}
+
+/// Secrets, encrypted at rest, each bound to its tenant and handle.
+#[async_trait]
+pub trait Secrets: Send + Sync {
+    /// Stores or replaces one.
+    async fn secret_set(&self, actor: &str, handle: &str, value: SecretValue) -> Result<()>;
+    /// One value.
+    async fn secret(&self, handle: &str) -> Result<SecretValue>;
+    /// All handles, with the time each was set in milliseconds since the epoch.
+    async fn secrets(&self) -> Result<Vec<(String, u64)>>;
+    /// Removes one.
+    async fn secret_remove(&self, actor: &str, handle: &str) -> Result<()>;
+}
+
+/// One entry of the audit log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// 1, 2, 3 … within the tenant.
+    pub seq: u64,
+    /// When, milliseconds since the epoch.
+    pub at_ms: u64,
+    /// Who: `operator`, `host`, or `plugin:<name>`.
+    pub actor: String,
+    /// What: `plugin.install`, `plugin.grant`, `call.denied`, …
+    pub action: String,
+    /// On what.
+    pub subject: String,
+    /// Particulars, secrets excluded.
+    pub detail: Value,
+    /// SHA-256 over the previous entry's hash and this entry, hexadecimal.
+    pub hash: String,
+}
+
+/// What [`Audit::audit_verify`] found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditVerdict {
+    /// How many entries were checked.
+    pub entries: u64,
+    /// The hash of the last one, to be kept elsewhere: it pins the whole log.
+    pub head: String,
+    /// The first entry that does not fit, and why.
+    pub broken: Option<(u64, String)>,
+}
+
+/// The audit log, hash-chained.
+#[async_trait]
+pub trait Audit: Send + Sync {
+    /// Appends an entry.
+    async fn audit(&self, actor: &str, action: &str, subject: &str, detail: Value) -> Result<()>;
+    /// The newest entries, oldest of them first.
+    async fn audit_read(&self, limit: u32) -> Result<Vec<AuditEntry>>;
+    /// Checks the whole chain.
+    async fn audit_verify(&self) -> Result<AuditVerdict>;
+}
