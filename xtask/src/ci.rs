@@ -55,8 +55,8 @@ fn dependency_policy(root: &Path) -> Result<()> {
         sh::run("install cargo-deny", &mut install)?;
     }
     for folder in WORKSPACES {
-        let mut deny = sh::cargo(&root.join(folder), &["deny", "--locked", "check", "--config"]);
-        deny.arg(root.join("deny.toml")).args(["licenses", "bans", "sources"]);
+        let mut deny = sh::cargo(&root.join(folder), &["deny", "--locked", "--config"]);
+        deny.arg(root.join("deny.toml")).args(["check", "licenses", "bans", "sources"]);
         sh::run(&format!("dependency policy of {folder}"), &mut deny)?;
     }
     Ok(())

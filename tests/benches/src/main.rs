@@ -1,2 +1,36 @@
-//! x
-fn main() {}
+//! The figures of `docs/performance.md`, each beside its baseline in the same run: `cargo xtask bench [ROW…]`.
+
+#![allow(clippy::indexing_slicing, reason = "a figure that cannot be taken ends the program")]
+
+mod fixture;
+mod measure;
+mod models;
+mod raw;
+mod rows;
+mod table;
+
+use anyhow::{Result, bail};
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1).peekable();
+    // `load` and `idle` measure whole processes: this program starts itself.
+    if args.peek().is_some_and(|arg| arg == rows::CHILD) {
+        return rows::child(args.skip(1).collect()).await;
+    }
+    let wanted: Vec<String> = args.collect();
+    if let Some(unknown) = wanted.iter().find(|row| !rows::ALL.contains(&row.as_str())) {
+        bail!("no row '{unknown}': there are {}", rows::ALL.join(", "));
+    }
+    let mut table = Vec::new();
+    for id in rows::ALL.iter().filter(|id| wanted.is_empty() || wanted.iter().any(|w| w == *id)) {
+        table.extend(rows::measure(id).await?);
+    }
+    table::print(&table);
+    table::write(&table, &fixture::target().join("bench.json"))?;
+    let missed = table.iter().filter(|row| !row.met).count();
+    if missed > 0 {
+        bail!("{missed} of {} targets not met", table.len());
+    }
+    Ok(())
+}
