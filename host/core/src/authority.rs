@@ -21,16 +21,14 @@ pub struct Authority {
 impl Authority {
     /// Puts together what the manifest requests, what the operator granted and how far the tenant may go.
     ///
-    /// Limits: the manifest's, or the defaults where it is silent; no higher than what the operator granted, or the
-    /// defaults where the operator is silent; no higher than the ceiling.
+    /// Limits: what the operator granted, or the defaults where the operator is silent; no higher than the manifest's
+    /// where it speaks; no higher than the ceiling.
     #[must_use]
     pub fn new(plugin: PluginName, requested: Grant, granted: Grant, ceiling: Grant) -> Self {
         let effective = requested.meet(&granted).meet(&ceiling);
-        let limits = requested
-            .limits
-            .or(Limits::default())
-            .meet(granted.limits.or(Limits::default()))
-            .meet(ceiling.limits.or(Limits::unlimited()));
+        let allowed = granted.limits.or(Limits::default());
+        let limits =
+            requested.limits.or(Limits::unlimited()).meet(allowed).meet(ceiling.limits.or(Limits::unlimited()));
         Self { plugin, requested, granted, ceiling, effective, limits }
     }
 
@@ -61,7 +59,8 @@ impl Authority {
     /// The secrets that a request to this destination carries.
     pub fn secrets_for(&self, scheme: &str, host: &str, port: u16) -> impl Iterator<Item = &SecretGrant> {
         let secrets = self.effective.http.as_ref().map(|http| &http.secrets);
-        secrets.into_iter().flatten().filter(move |secret| secret.host.matches(scheme, host, port))
+        let named = secrets.into_iter().flatten().filter(|secret| secret.handle != "*");
+        named.filter(move |secret| secret.host.matches(scheme, host, port))
     }
 
     /// Checks one use.
@@ -75,43 +74,48 @@ impl Authority {
     /// The denial of a capability that is not allowed.
     #[must_use]
     pub fn denial(&self, capability: &Capability) -> Denial {
-        let plugin = &self.plugin;
-        let (gate, unlock, command) = if matches!(capability, Capability::Interface(_)) {
-            (Gate::Policy, Unlock::Nothing, None)
+        let gate = if matches!(capability, Capability::Interface(_)) {
+            Gate::Policy
         } else if !self.requested.allows(capability) {
-            (Gate::Manifest, smaller(&self.requested, capability).unwrap_or(Unlock::Nothing), None)
-        } else if !self.granted.allows(capability) {
-            (
-                Gate::Grant,
-                Unlock::AskOperator,
-                Some(format!("animus plugin grant {plugin} --allow '{}'", short(capability))),
-            )
+            Gate::Manifest
+        } else if !self.granted.allows(capability) || self.ceiling.allows(capability) {
+            Gate::Grant
         } else {
-            (
-                Gate::Ceiling,
-                Unlock::AskOperator,
-                Some(format!("raise [ceiling] in animus.toml to allow '{}'", short(capability))),
-            )
+            Gate::Ceiling
         };
-        Denial { who: plugin.to_string(), capability: capability.to_string(), gate, unlock, command }
+        let (unlock, command) = match gate {
+            Gate::Grant => (
+                Unlock::AskOperator,
+                typed(capability).map(|it| format!("animus plugin grant {} --allow {it}", self.plugin)),
+            ),
+            Gate::Ceiling => (
+                Unlock::AskOperator,
+                typed(capability).map(|it| format!("raise [ceiling] in animus.toml to allow {it}")),
+            ),
+            _ if self.would_pass_smaller(capability) => (Unlock::AskForLess, None),
+            _ => (Unlock::Nothing, None),
+        };
+        Denial { who: self.plugin.to_string(), capability: capability.to_string(), gate, unlock, command }
     }
-}
 
-/// The same request with smaller figures, if that would pass.
-fn smaller(grant: &Grant, capability: &Capability) -> Option<Unlock> {
-    match capability {
-        Capability::Llm { role, .. } => {
-            let least = Capability::Llm { role: role.clone(), max_tokens: 1 };
-            grant.allows(&least).then_some(Unlock::AskForLess)
+    fn would_pass_smaller(&self, capability: &Capability) -> bool {
+        match capability {
+            Capability::Llm { role, .. } => {
+                self.effective.allows(&Capability::Llm { role: role.clone(), max_tokens: 1 })
+            }
+            _ => false,
         }
-        _ => None,
     }
 }
 
-/// The written form that `--allow` takes back.
-fn short(capability: &Capability) -> String {
-    match capability {
-        Capability::Llm { role, .. } => format!("llm:{role}"),
-        other => other.to_string(),
-    }
+/// What stands behind `--allow`, quoted for a shell. Names come from guests, so that a text which does not read back
+/// as the very same capability is not put into anybody's hands.
+fn typed(capability: &Capability) -> Option<String> {
+    // Of a model only the role: the request says how many tokens.
+    let typed = match capability {
+        Capability::Llm { role, .. } => Capability::Llm { role: role.clone(), max_tokens: 0 },
+        other => other.clone(),
+    };
+    let text = typed.to_string();
+    (text.parse().as_ref() == Ok(&typed)).then(|| format!("'{}'", text.replace('\'', "'\\''")))
 }

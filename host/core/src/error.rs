@@ -121,6 +121,9 @@ pub enum Error {
     Internal(String),
 }
 
+/// How the text of every [`Error::context_overflow`] begins.
+const CONTEXT_OVERFLOW: &str = "context too long: ";
+
 impl Error {
     /// The class as a stable word: `denied`, `budget-exhausted`, `cancelled`, …
     #[must_use]
@@ -136,6 +139,18 @@ impl Error {
             Self::Unavailable(_) => "unavailable",
             Self::Internal(_) => "internal",
         }
+    }
+
+    /// A conversation that does not fit the model's window, by the vendor's own word.
+    #[must_use]
+    pub fn context_overflow(detail: impl fmt::Display) -> Self {
+        Self::Invalid(format!("{CONTEXT_OVERFLOW}{detail}"))
+    }
+
+    /// Whether this is an [`Error::context_overflow`]: a shorter conversation may pass.
+    #[must_use]
+    pub fn is_context_overflow(&self) -> bool {
+        matches!(self, Self::Invalid(text) if text.starts_with(CONTEXT_OVERFLOW))
     }
 
     /// The error as a model may read it.

@@ -49,7 +49,7 @@ impl EffectKind {
 pub struct Intent {
     /// What kind of effect.
     pub kind: EffectKind,
-    /// The plugin that asked for it, or `host` for the engage loop's own.
+    /// Who asked for it: a plugin (the engage loop asks as its faculty), `operator`, or `host`.
     pub caller: String,
     /// What it is about: a tool's full name, a role, a method and URL without query, an entry type.
     pub subject: String,

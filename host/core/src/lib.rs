@@ -20,6 +20,8 @@ pub mod package;
 pub mod plugins;
 pub mod services;
 pub mod store;
+mod strict;
+pub mod text;
 pub mod tool;
 pub mod work;
 

@@ -53,6 +53,26 @@ macro_rules! limits {
                 Limits { $($field: self.$field.unwrap_or(rest.$field),)+ }
             }
 
+            /// The limit of that name, as in [`Limits::NAMES`], if it is set.
+            #[must_use]
+            pub fn get(&self, name: &str) -> Option<u64> {
+                match name {
+                    $(stringify!($field) => self.$field,)+
+                    _ => None,
+                }
+            }
+
+            /// The limits that are set higher than the default, in their written form: whoever grants should see them.
+            #[must_use]
+            pub fn raised(&self) -> Vec<String> {
+                let default = Limits::default();
+                let mut raised = Vec::new();
+                $(if let Some(limit) = self.$field.filter(|limit| *limit > default.$field) {
+                    raised.push(format!("limit {} = {limit} (default {})", stringify!($field), default.$field));
+                })+
+                raised
+            }
+
             /// Limits of both, the lower where both speak.
             #[must_use]
             pub fn meet(self, other: Self) -> Self {
@@ -107,5 +127,11 @@ mod tests {
         assert_eq!((limits.wall_ms, limits.cpu_ms), (5, 1));
         assert_eq!(limits.memory_bytes, Limits::default().memory_bytes);
         assert!(limits.within(&Limits::default()) && !Limits::default().within(&limits));
+    }
+
+    #[test]
+    fn only_what_is_over_the_default_counts_as_raised() {
+        let asked = SomeLimits { wall_ms: Some(60_001), cpu_ms: Some(1), call_depth: Some(8), ..SomeLimits::default() };
+        assert_eq!(asked.raised(), ["limit wall_ms = 60001 (default 60000)"]);
     }
 }

@@ -1,0 +1,134 @@
+//! The journal: intents and outcomes, each written once.
+
+use animus_core::{
+    Error, Result,
+    id::FocusId,
+    journal::{EffectKind, Intent, Outcome, Record},
+    store::Journal,
+};
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteRow;
+
+use super::{
+    Handle,
+    error::{Columns as _, During as _, is_dangling, is_taken, json, missing, signed},
+    now_ms,
+};
+
+fn record(row: &SqliteRow) -> Result<Record> {
+    let kind = row.text("kind")?;
+    let kind = EffectKind::parse(&kind).ok_or_else(|| {
+        Error::Internal(format!("the journal holds an effect of a kind unknown to this build: {kind}"))
+    })?;
+    Ok(Record {
+        seq: row.number("seq")?,
+        intent: Intent {
+            kind,
+            caller: row.text("caller")?,
+            subject: row.text("subject")?,
+            request: row.json("request")?,
+            parent: row.maybe_number("parent")?,
+        },
+        outcome: row.maybe_json("outcome")?,
+        started_ms: row.number("started_ms")?,
+        ended_ms: row.maybe_number("ended_ms")?,
+    })
+}
+
+impl Handle {
+    /// Whether the focus still runs.
+    async fn is_open(&self, focus: FocusId) -> Result<bool> {
+        let row = sqlx::query("SELECT ended_ms FROM focuses WHERE tenant = ?1 AND id = ?2")
+            .bind(self.t())
+            .bind(focus.to_string())
+            .fetch_optional(self.pool.readers())
+            .await
+            .during(format_args!("read the focus {focus}"))?;
+        Ok(row.ok_or_else(|| missing("focus", focus))?.maybe_number("ended_ms")?.is_none())
+    }
+}
+
+#[async_trait]
+impl Journal for Handle {
+    /// Refuses a focus that has ended, so that a host that was taken for dead causes no effect afterwards.
+    async fn journal_begin(&self, focus: FocusId, intent: Intent) -> Result<u64> {
+        let what = format!("write the journal of the focus {focus}");
+        let mut tx = self.pool.write().await?;
+        let row = sqlx::query(
+            "INSERT INTO journal_intents
+             SELECT tenant, id, 1 + coalesce((SELECT max(seq) FROM journal_intents WHERE tenant = ?1 AND focus = ?2), 0),
+                    ?3, ?4, ?5, ?6, ?7, ?8
+             FROM focuses WHERE tenant = ?1 AND id = ?2 AND ended_ms IS NULL
+             RETURNING seq",
+        )
+        .bind(self.t())
+        .bind(focus.to_string())
+        .bind(intent.kind.as_str())
+        .bind(&intent.caller)
+        .bind(&intent.subject)
+        .bind(json(&intent.request)?)
+        .bind(intent.parent.map(signed))
+        .bind(now_ms())
+        .fetch_optional(&mut *tx)
+        .await;
+        let row = match row {
+            Err(e) if intent.parent.is_some() && (is_dangling(&e) || is_unordered(&e)) => {
+                return Err(Error::Invalid(format!("cannot {what}: the parent of an intent is an earlier one")));
+            }
+            row => row.during(&what)?,
+        };
+        match row {
+            Some(row) => {
+                tx.commit().await.during(&what)?;
+                row.number("seq")
+            }
+            None => {
+                drop(tx);
+                self.is_open(focus).await?;
+                Err(Error::Conflict(format!("cannot {what}: it has ended")))
+            }
+        }
+    }
+
+    async fn journal_end(&self, focus: FocusId, seq: u64, outcome: Outcome) -> Result<()> {
+        let what = format!("write the outcome of effect {seq} of the focus {focus}");
+        let mut tx = self.pool.write().await?;
+        let written = sqlx::query("INSERT INTO journal_outcomes VALUES (?1, ?2, ?3, ?4, ?5)")
+            .bind(self.t())
+            .bind(focus.to_string())
+            .bind(signed(seq))
+            .bind(json(&outcome)?)
+            .bind(now_ms())
+            .execute(&mut *tx)
+            .await;
+        match written {
+            Err(e) if is_taken(&e) => Err(Error::Conflict(format!("cannot {what}: it has one already"))),
+            Err(e) if is_dangling(&e) => Err(missing("effect", format_args!("{seq} of the focus {focus}"))),
+            written => {
+                written.during(&what)?;
+                tx.commit().await.during(&what)
+            }
+        }
+    }
+
+    async fn journal_read(&self, focus: FocusId) -> Result<Vec<Record>> {
+        let rows = sqlx::query(
+            "SELECT * FROM journal_intents LEFT JOIN journal_outcomes USING (tenant, focus, seq)
+             WHERE tenant = ?1 AND focus = ?2 ORDER BY seq",
+        )
+        .bind(self.t())
+        .bind(focus.to_string())
+        .fetch_all(self.pool.readers())
+        .await
+        .during(format_args!("read the journal of the focus {focus}"))?;
+        if rows.is_empty() {
+            self.is_open(focus).await?;
+        }
+        rows.iter().map(record).collect()
+    }
+}
+
+/// Whether a CHECK failed: here, that a parent stands before its child.
+fn is_unordered(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|e| e.is_check_violation())
+}

@@ -1,0 +1,145 @@
+//! What every back end of the store must do, whatever it is built on. Each case is a function of a fresh store, named
+//! for the fact that it proves; [`suite`] makes a test of each for one back end.
+
+pub(crate) mod audit;
+pub(crate) mod journal;
+pub(crate) mod ledger;
+pub(crate) mod memories;
+pub(crate) mod plugins;
+pub(crate) mod secrets;
+pub(crate) mod tenants;
+pub(crate) mod works;
+
+use std::sync::Arc;
+
+use animus_core::{
+    Error,
+    id::{FocusId, TenantId, WorkId},
+    store::{Store, Tenant},
+    work::{NewWork, State},
+};
+use serde_json::json;
+
+/// Runs all cases. `$fresh` is an async function that gives an empty store, and what must live as long.
+macro_rules! suite {
+    ($fresh:path) => {
+        $crate::conformance::cases! { $fresh;
+            tenants {
+                a_tenant_is_made_once_and_listed
+                the_store_is_healthy_and_says_where_it_is
+            }
+            works {
+                a_new_item_is_queued_and_reads_back
+                items_are_listed_newest_first_by_state_and_within_the_limit
+                items_are_found_by_the_beginning_of_their_identifier
+                a_focus_begins_only_from_the_state_that_was_seen
+                of_many_who_begin_at_once_one_does
+                a_focus_ends_once_and_only_the_one_that_runs
+                costs_add_up_over_attempts
+                a_focus_whose_process_is_gone_is_recovered_once
+                work_of_another_tenant_is_out_of_reach
+            }
+            ledger {
+                numbers_count_from_one_within_each_item
+                parallel_appends_leave_no_gap_and_no_duplicate
+                type_and_last_n_compose
+                a_read_gives_the_last_thousand
+                content_up_to_the_limit_is_kept_and_beyond_it_refused
+                a_ledger_of_another_tenant_is_out_of_reach
+            }
+            journal {
+                intents_count_from_one_and_read_back_in_order
+                an_outcome_is_written_once_and_only_to_an_intent
+                a_long_response_is_kept_whole
+                a_parent_is_an_earlier_intent
+                nothing_begins_in_a_focus_that_has_ended
+                a_journal_of_another_tenant_is_out_of_reach
+            }
+            memories {
+                words_find_memories_best_first
+                other_forms_of_a_word_find_it_too
+                kind_and_tags_are_searched_and_narrow
+                an_empty_query_gives_the_newest
+                no_query_text_is_an_error
+                a_limit_out_of_range_is_refused
+                a_forgotten_memory_is_found_by_nothing
+                a_tag_is_added_once_and_found
+                malformed_memories_are_refused
+                memories_of_another_tenant_are_out_of_reach
+                the_order_of_hits_tells_nothing_of_other_tenants
+            }
+            plugins {
+                what_requests_nothing_serves_at_once
+                what_requests_something_waits_for_a_grant
+                a_grant_survives_an_upgrade_and_a_rollback
+                a_rollback_goes_one_back_or_where_it_is_told
+                a_new_generation_after_a_rollback_has_a_new_number
+                the_last_ten_generations_are_kept
+                a_removed_plugin_leaves_nothing_behind
+                every_change_raises_the_revision_and_is_audited
+                a_failed_change_changes_nothing
+                a_manifest_that_does_not_parse_is_not_installed
+                plugins_of_another_tenant_are_out_of_reach
+                equal_bytes_stay_while_one_tenant_needs_them
+            }
+            secrets {
+                a_secret_reads_back_and_is_replaced
+                handles_are_listed_without_values
+                a_removed_secret_is_gone
+                malformed_handles_and_values_are_refused
+                no_value_reaches_audit_or_errors
+                secrets_of_another_tenant_are_out_of_reach
+            }
+            audit {
+                entries_are_chained_and_read_back
+                an_empty_log_verifies
+                parallel_entries_keep_one_chain
+                every_detail_that_json_can_say_verifies
+                a_log_of_another_tenant_is_out_of_reach
+            }
+        }
+    };
+}
+macro_rules! cases {
+    ($fresh:path; $($room:ident { $($case:ident)+ })+) => {$(
+        mod $room {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let (store, _alive) = $fresh().await;
+                $crate::conformance::$room::$case(store).await;
+            }
+        )+}
+    )+};
+}
+pub(crate) use {cases, suite};
+
+pub(crate) async fn tenant(store: &Arc<dyn Store>, name: &str) -> Arc<dyn Tenant> {
+    store.tenant(&TenantId::new(name).unwrap()).await.unwrap()
+}
+
+pub(crate) async fn two_tenants(store: &Arc<dyn Store>) -> (Arc<dyn Tenant>, Arc<dyn Tenant>) {
+    (tenant(store, "ada").await, tenant(store, "bob").await)
+}
+
+pub(crate) fn some_work() -> NewWork {
+    NewWork {
+        faculty: "assistant".into(),
+        source: "cli".into(),
+        instruction: "count the files".into(),
+        params: json!({ "deep": true }),
+    }
+}
+
+pub(crate) async fn submitted(tenant: &Arc<dyn Tenant>) -> WorkId {
+    tenant.work_submit(some_work()).await.unwrap().id
+}
+
+pub(crate) async fn begun(tenant: &Arc<dyn Tenant>) -> (WorkId, FocusId) {
+    let work = submitted(tenant).await;
+    (work, tenant.focus_begin(work, State::Queued, json!({})).await.unwrap())
+}
+
+/// The class of an error that must be one.
+pub(crate) fn class<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
+    result.unwrap_err().class()
+}

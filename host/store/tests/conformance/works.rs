@@ -1,0 +1,161 @@
+use std::sync::Arc;
+
+use animus_core::{
+    Error,
+    id::{FocusId, WorkId},
+    store::Store,
+    work::{NewWork, Settlement, State},
+};
+use serde_json::json;
+
+use super::{begun, class, some_work, submitted, tenant, two_tenants};
+
+pub(crate) async fn a_new_item_is_queued_and_reads_back(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    let made = tenant.work_submit(some_work()).await.unwrap();
+    assert_eq!((made.state, made.attempts, made.focus), (State::Queued, 0, None));
+    assert_eq!((&made.outcome, &made.error, made.tokens, made.cost_microusd), (&None, &None, 0, 0));
+    assert_eq!(
+        (made.faculty.as_str(), made.source.as_str(), made.instruction.as_str()),
+        ("assistant", "cli", "count the files")
+    );
+    assert_eq!(made.params, json!({ "deep": true }));
+    assert!(made.created_ms > 1_600_000_000_000 && made.updated_ms == made.created_ms);
+    assert_eq!(tenant.work(made.id).await.unwrap(), made);
+    assert_eq!(class(tenant.work(WorkId::new()).await), "not-found");
+
+    let odd = NewWork { params: json!([1]), ..some_work() };
+    assert_eq!(class(tenant.work_submit(odd).await), "invalid");
+}
+
+pub(crate) async fn items_are_listed_newest_first_by_state_and_within_the_limit(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(submitted(&tenant).await);
+    }
+    tenant.focus_begin(ids[1], State::Queued, json!({})).await.unwrap();
+    let list =
+        async |state, limit| tenant.works(state, limit).await.unwrap().iter().map(|work| work.id).collect::<Vec<_>>();
+    assert_eq!(list(None, 10).await, [ids[3], ids[2], ids[1], ids[0]]);
+    assert_eq!(list(None, 2).await, [ids[3], ids[2]]);
+    assert_eq!(list(Some(State::Queued), 2).await, [ids[3], ids[2]]);
+    assert_eq!(list(Some(State::Running), 10).await, [ids[1]]);
+    assert_eq!(list(Some(State::Completed), 10).await, []);
+    assert_eq!(list(None, 0).await, []);
+}
+
+pub(crate) async fn items_are_found_by_the_beginning_of_their_identifier(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    let (first, second) = (submitted(&tenant).await, submitted(&tenant).await);
+    let find = async |prefix: &str, limit| {
+        tenant.works_by_prefix(prefix, limit).await.unwrap().iter().map(|work| work.id).collect::<Vec<_>>()
+    };
+    let text = first.to_string();
+    assert_eq!(find(&text, 10).await, [first]);
+    assert_eq!(find(&text.to_uppercase(), 10).await, [first]);
+    assert_eq!(find("", 10).await, [second, first]);
+    assert_eq!(find("", 1).await, [second]);
+    // Both were made within a few seconds, so they begin alike.
+    assert_eq!(find(&text[..6], 10).await, [second, first]);
+    for nothing in ["%", "_", "zz", "'", "0000000", &format!("{text}0")] {
+        assert_eq!(find(nothing, 10).await, [], "{nothing}");
+    }
+}
+
+pub(crate) async fn a_focus_begins_only_from_the_state_that_was_seen(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    let work = submitted(&tenant).await;
+    assert_eq!(class(tenant.focus_begin(work, State::Failed, json!({})).await), "conflict");
+    let first = tenant.focus_begin(work, State::Queued, json!({ "fs": 1 })).await.unwrap();
+    let now = tenant.work(work).await.unwrap();
+    assert_eq!((now.state, now.attempts, now.focus), (State::Running, 1, Some(first)));
+    assert_eq!(class(tenant.focus_begin(work, State::Queued, json!({})).await), "conflict");
+    assert_eq!(class(tenant.focus_begin(work, State::Running, json!({})).await), "conflict");
+
+    tenant.focus_end(work, first, State::Failed, Settlement::default()).await.unwrap();
+    let second = tenant.focus_begin(work, State::Failed, json!({})).await.unwrap();
+    assert_ne!(second, first);
+    assert_eq!(tenant.work(work).await.unwrap().attempts, 2);
+
+    tenant.focus_end(work, second, State::Completed, Settlement::default()).await.unwrap();
+    assert_eq!(class(tenant.focus_begin(work, State::Completed, json!({})).await), "conflict");
+    assert_eq!(class(tenant.focus_begin(WorkId::new(), State::Queued, json!({})).await), "not-found");
+}
+
+pub(crate) async fn of_many_who_begin_at_once_one_does(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    let work = submitted(&tenant).await;
+    let begin = || tenant.focus_begin(work, State::Queued, json!({}));
+    let done = futures::future::join_all((0..16).map(|_| begin())).await;
+    assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1);
+    assert!(done.iter().all(|done| !matches!(done, Err(e) if e.class() != "conflict")), "{done:?}");
+    assert_eq!(tenant.work(work).await.unwrap().attempts, 1);
+}
+
+pub(crate) async fn a_focus_ends_once_and_only_the_one_that_runs(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    let (work, focus) = begun(&tenant).await;
+    let end = async |focus, to, settlement| tenant.focus_end(work, focus, to, settlement).await;
+    assert_eq!(class(end(FocusId::new(), State::Completed, Settlement::default()).await), "conflict");
+    assert_eq!(class(end(focus, State::Running, Settlement::default()).await), "invalid");
+
+    let outcome = json!({ "success": true, "summary": "three files" });
+    let settlement = Settlement { outcome: Some(outcome.clone()), ..Settlement::default() };
+    end(focus, State::Completed, settlement).await.unwrap();
+    let now = tenant.work(work).await.unwrap();
+    assert_eq!((now.state, now.focus, now.outcome, now.error), (State::Completed, Some(focus), Some(outcome), None));
+    assert_eq!(class(end(focus, State::Failed, Settlement::default()).await), "conflict");
+    assert_eq!(tenant.work(work).await.unwrap().state, State::Completed);
+}
+
+pub(crate) async fn costs_add_up_over_attempts(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    let (work, first) = begun(&tenant).await;
+    let error = Error::Timeout("the model took too long".into());
+    let failed = Settlement { outcome: None, error: Some(error.clone()), tokens: 100, cost_microusd: 7 };
+    tenant.focus_end(work, first, State::Failed, failed).await.unwrap();
+    assert_eq!(tenant.work(work).await.unwrap().error, Some(error));
+
+    let second = tenant.focus_begin(work, State::Failed, json!({})).await.unwrap();
+    let done = Settlement { outcome: Some(json!(1)), error: None, tokens: 11, cost_microusd: 1 };
+    tenant.focus_end(work, second, State::Completed, done).await.unwrap();
+    let now = tenant.work(work).await.unwrap();
+    assert_eq!((now.tokens, now.cost_microusd, now.error), (111, 8, None));
+}
+
+pub(crate) async fn a_focus_whose_process_is_gone_is_recovered_once(store: Arc<dyn Store>) {
+    let (ada, bob) = two_tenants(&store).await;
+    let (work, focus) = begun(&ada).await;
+    let (ended, its_focus) = begun(&ada).await;
+    ada.focus_end(ended, its_focus, State::Completed, Settlement::default()).await.unwrap();
+    let (others, _) = begun(&bob).await;
+
+    let me = std::process::id();
+    assert_eq!(ada.focus_recover(&|process| process == me).await.unwrap(), []);
+    assert_eq!(ada.work(work).await.unwrap().state, State::Running);
+
+    assert_eq!(ada.focus_recover(&|_| false).await.unwrap(), [work]);
+    let now = ada.work(work).await.unwrap();
+    assert_eq!((now.state, now.focus), (State::Failed, Some(focus)));
+    assert!(now.error.unwrap().to_string().contains(&me.to_string()));
+    assert_eq!(ada.focus_recover(&|_| false).await.unwrap(), []);
+    assert_eq!(ada.work(ended).await.unwrap().state, State::Completed);
+    assert_eq!(bob.work(others).await.unwrap().state, State::Running);
+    assert_eq!(ada.audit_read(10).await.unwrap().last().unwrap().action, "focus.recover");
+
+    // The focus is over, also for a host that was only taken for dead.
+    assert_eq!(class(ada.focus_end(work, focus, State::Completed, Settlement::default()).await), "conflict");
+}
+
+pub(crate) async fn work_of_another_tenant_is_out_of_reach(store: Arc<dyn Store>) {
+    let (ada, bob) = two_tenants(&store).await;
+    let (work, focus) = begun(&ada).await;
+    assert_eq!(class(bob.work(work).await), "not-found");
+    assert_eq!(bob.works(None, 10).await.unwrap(), []);
+    assert_eq!(bob.works_by_prefix(&work.to_string(), 10).await.unwrap(), []);
+    assert_eq!(class(bob.focus_begin(work, State::Running, json!({})).await), "not-found");
+    assert_eq!(class(bob.focus_end(work, focus, State::Failed, Settlement::default()).await), "not-found");
+    assert_eq!(bob.focus_recover(&|_| false).await.unwrap(), []);
+    assert_eq!(ada.work(work).await.unwrap().state, State::Running);
+}
