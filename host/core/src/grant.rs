@@ -1,6 +1,6 @@
 //! What a plugin may reach: the same vocabulary for requests, grants and ceilings, and its algebra.
 //!
-//! [`Grant::meet`] is what two grants have in common; [`Grant::within`] says whether one holds nothing beyond the other.
+//! [`Grant::meet`] is what two grants have in common; [`Grant::within`] says whether one holds nothing beyond another.
 //! For all a, b: `a.meet(b)` is within `a` and within `b`, and a grant allows nothing that a wider one refuses
 //! (property-tested). A meet allows exactly what both allow, with one exception on the safe side: where two http
 //! grants have no host or no method in common nothing is left of either, private networks included.

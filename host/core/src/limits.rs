@@ -62,15 +62,14 @@ macro_rules! limits {
                 }
             }
 
-            /// The limits that are set higher than the default, in their written form: whoever grants should see them.
+            /// The limits that are set higher than in `than`, in written form: whoever grants has to see them.
             #[must_use]
-            pub fn raised(&self) -> Vec<String> {
-                let default = Limits::default();
-                let mut raised = Vec::new();
-                $(if let Some(limit) = self.$field.filter(|limit| *limit > default.$field) {
-                    raised.push(format!("limit {} = {limit} (default {})", stringify!($field), default.$field));
+            pub fn above(&self, than: &Limits) -> Vec<String> {
+                let mut above = Vec::new();
+                $(if let Some(limit) = self.$field.filter(|limit| *limit > than.$field) {
+                    above.push(format!("limit:{} {limit} (over {})", stringify!($field), than.$field));
                 })+
-                raised
+                above
             }
 
             /// Limits of both, the lower where both speak.
@@ -130,8 +129,8 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_over_the_default_counts_as_raised() {
+    fn only_what_is_set_higher_is_above() {
         let asked = SomeLimits { wall_ms: Some(60_001), cpu_ms: Some(1), call_depth: Some(8), ..SomeLimits::default() };
-        assert_eq!(asked.raised(), ["limit wall_ms = 60001 (default 60000)"]);
+        assert_eq!(asked.above(&Limits::default()), ["limit:wall_ms 60001 (over 60000)"]);
     }
 }

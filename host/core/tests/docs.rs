@@ -25,7 +25,8 @@ fn table() -> String {
             meaning.push_str(text);
         } else {
             let name = line.split(" = ").next().unwrap();
-            table.push_str(&format!("| `{name}` | {} |{meaning} |\n", figure(name, defaults[name].as_u64().unwrap())));
+            let default = defaults.get(name).and_then(serde_json::Value::as_u64).unwrap();
+            table.push_str(&format!("| `{name}` | {} |{meaning} |\n", figure(name, default)));
             names.push(name);
             meaning.clear();
         }

@@ -13,7 +13,7 @@ use arbitrary::{capability, grant, host_pattern};
 use proptest::{prelude::*, test_runner::Config};
 
 fn config() -> Config {
-    Config { cases: 1_000, failure_persistence: None, ..Config::default() }
+    Config { cases: 500, failure_persistence: None, ..Config::default() }
 }
 
 /// The one capability that a meet may refuse though both allow it: where no host or no method is left in common,

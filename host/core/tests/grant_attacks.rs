@@ -223,6 +223,33 @@ fn a_secret_reaches_the_part_of_its_audience_that_was_granted() {
 }
 
 #[test]
+fn secrets_that_differ_in_handle_header_or_prefix_have_nothing_in_common() {
+    let with = |handle: &str, header: &str, prefix: &str| {
+        grant(&format!(
+            "[http]\nhosts = ['a.org']\n[[http.secrets]]\nhandle = '{handle}'\nhost = 'a.org'\nheader = '{header}'\n\
+             prefix = '{prefix}'"
+        ))
+    };
+    let secrets = |a: &Grant, b: &Grant| a.meet(b).http.unwrap().secrets.len();
+    let mine = with("k", "X-Key", "");
+    for other in [with("l", "X-Key", ""), with("k", "X-Other", ""), with("k", "X-Key", "Bearer ")] {
+        assert_eq!(secrets(&mine, &other), 0);
+        assert!(other.within(&mine).is_err());
+    }
+    assert_eq!(secrets(&mine, &with("k", "x-key", "")), 1, "names of headers have no case");
+}
+
+#[test]
+fn granting_what_is_granted_already_changes_nothing() {
+    let mut paths = grant("paths = [{ host = '/a', guest = '/x', mode = 'rw' }]");
+    let before = paths.clone();
+    for again in ["path:rw /a as /x", "path:ro /a as /x", "path:rw /a/b as /x"] {
+        assert_eq!(paths.add(&again.parse().unwrap(), &Grant::everything()), Ok(Vec::new()));
+        assert_eq!(paths, before, "{again}");
+    }
+}
+
+#[test]
 fn the_ceilings_any_secret_is_never_itself_sent() {
     let name = PluginName::new("p").unwrap();
     let everything = Authority::new(name, Grant::everything(), Grant::everything(), Grant::everything());

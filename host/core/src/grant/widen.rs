@@ -43,13 +43,11 @@ impl Grant {
             Capability::Network(ip) => {
                 wider.http.get_or_insert_default().networks.insert((*ip).into());
             }
-            Capability::Path(path) => {
+            Capability::Path(path) if !self.allows(capability) => {
                 wider.paths.retain(|granted| !path.covers(granted));
-                if !self.allows(capability) {
-                    wider.paths.insert(path.clone());
-                }
+                wider.paths.insert(path.clone());
             }
-            Capability::Interface(_) => {}
+            Capability::Path(_) | Capability::Interface(_) => {}
         }
         wider.check()?;
         *self = wider;

@@ -1,0 +1,204 @@
+//! What a model call may cost before it is made, and what it did cost after.
+
+use animus_core::{
+    Result,
+    budget::{Amount, Budget, Reservation},
+    llm::{Content, Message, ModelInfo, Price, Request, Response, ToolInput, Usage},
+};
+
+/// About what vendors count for an image of the largest size that they do not scale down.
+const IMAGE_TOKENS: u64 = 1_600;
+
+/// The tokens of so many bytes of text: a quarter. For English that is the usual estimate; for scripts of several bytes
+/// a character it errs on the high side, which is the safe one.
+pub(crate) fn tokens_of(bytes: usize) -> u64 {
+    u64::try_from(bytes.div_ceil(4)).unwrap_or(u64::MAX)
+}
+
+/// The estimated tokens of one message.
+pub(crate) fn message_tokens(message: &Message) -> u64 {
+    message.content.iter().map(content_tokens).sum()
+}
+
+fn content_tokens(content: &Content) -> u64 {
+    match content {
+        Content::Text { text } => tokens_of(text.len()),
+        Content::Image(_) => IMAGE_TOKENS,
+        Content::ToolUse(tool_use) => {
+            let input = match &tool_use.input {
+                ToolInput::Malformed { malformed_json } => malformed_json.len(),
+                ToolInput::Object(object) => json_len(object),
+            };
+            tokens_of(tool_use.name.len() + tool_use.id.len() + input)
+        }
+        Content::ToolResult(result) => {
+            let images = u64::try_from(result.images.len()).unwrap_or(u64::MAX).saturating_mul(IMAGE_TOKENS);
+            tokens_of(result.id.len() + result.text.len()).saturating_add(images)
+        }
+        Content::Opaque { block, .. } => tokens_of(json_len(block)),
+    }
+}
+
+/// The estimated tokens of what goes along with every call of a conversation: system prompt and tools.
+pub(crate) fn overhead_tokens(request: &Request) -> u64 {
+    let system = request.system.as_ref().map_or(0, String::len);
+    let tools: usize =
+        request.tools.iter().map(|t| t.name.len() + t.description.len() + json_len(&t.input_schema)).sum();
+    tokens_of(system + tools)
+}
+
+fn json_len(value: &impl serde::Serialize) -> usize {
+    serde_json::to_string(value).map_or(0, |text| text.len())
+}
+
+/// The estimated tokens of a whole request.
+pub(crate) fn request_tokens(request: &Request) -> u64 {
+    request.messages.iter().map(message_tokens).fold(overhead_tokens(request), u64::saturating_add)
+}
+
+/// A model call's hold on the budget.
+///
+/// Dropped before [`Charge::dispatched`], it costs nothing. Dropped after (the caller went away, the work was
+/// cancelled, something panicked), it costs the estimate of what was sent and streamed: the vendor bills an abandoned
+/// answer too, and a plugin must not read answers for nothing by dropping them just before their end.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    reservation: Option<Reservation>,
+    price: Option<Price>,
+    /// What the call costs if it ends without the vendor's count.
+    estimate: Usage,
+    dispatched: bool,
+}
+
+impl Charge {
+    /// Reserves the estimated request and the longest answer. Fails with `BudgetExhausted`, and only so.
+    pub(crate) fn reserve(budget: &Budget, request: &Request, model: &ModelInfo) -> Result<Self> {
+        let estimate = Usage { input_tokens: request_tokens(request), ..Usage::default() };
+        let longest = request.max_tokens.unwrap_or(model.max_output);
+        let most = Usage { output_tokens: longest.into(), ..estimate };
+        let reservation = Some(budget.reserve(amount(&most, model.price.map(|price| price.cost(&most))))?);
+        Ok(Self { reservation, price: model.price, estimate, dispatched: false })
+    }
+
+    /// The estimated tokens of the request.
+    pub(crate) fn estimate(&self) -> u64 {
+        self.estimate.input_tokens
+    }
+
+    /// From here on the call costs something, whatever happens.
+    pub(crate) fn dispatched(&mut self) {
+        self.dispatched = true;
+    }
+
+    /// So many bytes of the answer arrived.
+    pub(crate) fn streamed(&mut self, bytes: usize) {
+        self.estimate.output_tokens = self.estimate.output_tokens.saturating_add(tokens_of(bytes));
+    }
+
+    /// The vendor counted. One that reports nothing is charged by estimate, or its budget would never bite.
+    pub(crate) fn settle(mut self, response: &Response) {
+        if response.usage.total() == 0 {
+            self.estimate.output_tokens = tokens_of(json_len(&response.message.content));
+        } else if let Some(reservation) = self.reservation.take() {
+            reservation.settle(amount(&response.usage, response.cost_microusd));
+        }
+    }
+
+    /// The vendor failed: nothing is owed.
+    pub(crate) fn release(mut self) {
+        self.reservation = None;
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if let Some(reservation) = self.reservation.take().filter(|_| self.dispatched) {
+            reservation.settle(amount(&self.estimate, self.price.map(|price| price.cost(&self.estimate))));
+        }
+    }
+}
+
+fn amount(usage: &Usage, microusd: Option<u64>) -> Amount {
+    Amount { tokens: usage.total(), microusd: microusd.unwrap_or(0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use animus_core::{
+        budget::Allowance,
+        llm::{Role, Stop},
+    };
+
+    use super::*;
+
+    fn model() -> ModelInfo {
+        ModelInfo {
+            role: "default".into(),
+            models: vec!["fake:model".into()],
+            context_window: 10_000,
+            max_output: 100,
+            price: Some(Price { input: 1_000_000, output: 2_000_000, cached: None, cache_write: None }),
+        }
+    }
+
+    fn request(text: &str) -> Request {
+        Request {
+            model: "default".into(),
+            system: None,
+            messages: vec![Message::user(text)],
+            tools: Vec::new(),
+            max_tokens: None,
+            temperature: None,
+        }
+    }
+
+    fn response(usage: Usage) -> Response {
+        Response {
+            message: Message { role: Role::Assistant, content: Vec::new() },
+            stop: Stop::EndTurn,
+            usage,
+            cost_microusd: Some(7),
+            model: "fake:model".into(),
+        }
+    }
+
+    #[test]
+    fn the_request_and_the_longest_answer_are_reserved_in_tokens_and_money() {
+        let budget = Budget::new("run", Allowance::default());
+        let charge = Charge::reserve(&budget, &request(&"x".repeat(40)), &model()).unwrap();
+        assert_eq!(budget.standing().reserved, Amount { tokens: 110, microusd: 210 });
+        drop(charge);
+        assert_eq!(budget.standing().reserved, Amount::default());
+        assert_eq!(budget.standing().spent, Amount::default());
+    }
+
+    #[test]
+    fn the_vendors_count_replaces_the_estimate_and_a_failed_call_costs_nothing() {
+        let budget = Budget::new("run", Allowance::default());
+        let mut charge = Charge::reserve(&budget, &request("hello"), &model()).unwrap();
+        charge.dispatched();
+        charge.streamed(1_000);
+        charge.settle(&response(Usage { input_tokens: 5, output_tokens: 3, ..Usage::default() }));
+        assert_eq!(budget.standing().spent, Amount { tokens: 8, microusd: 7 });
+        let mut charge = Charge::reserve(&budget, &request("hello"), &model()).unwrap();
+        charge.dispatched();
+        charge.release();
+        assert_eq!(budget.standing().spent, Amount { tokens: 8, microusd: 7 });
+        assert_eq!(budget.standing().reserved, Amount::default());
+    }
+
+    #[test]
+    fn an_abandoned_answer_and_one_that_nobody_counted_cost_their_estimate() {
+        let budget = Budget::new("run", Allowance::default());
+        let mut charge = Charge::reserve(&budget, &request(&"x".repeat(40)), &model()).unwrap();
+        charge.dispatched();
+        charge.streamed(8);
+        drop(charge);
+        assert_eq!(budget.standing().spent, Amount { tokens: 12, microusd: 14 });
+        let mut charge = Charge::reserve(&budget, &request(&"x".repeat(40)), &model()).unwrap();
+        charge.dispatched();
+        charge.settle(&response(Usage::default()));
+        assert!(budget.standing().spent.tokens >= 22, "{:?}", budget.standing());
+        assert_eq!(budget.standing().reserved, Amount::default());
+    }
+}

@@ -1,0 +1,186 @@
+//! The engage loop: one model call, then all of its tool calls, until the model has finished or something ends it.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use animus_core::{
+    Error, Result,
+    event::Event,
+    grant::{Capability, Pattern},
+    ledger::Filter,
+    llm::{Message, Request, Response, Role, Stop, ToolDefinition, ToolUse},
+    services::{Ending, EngageOptions, Engagement, Principal, Services as _},
+    tool::Tool,
+};
+
+use crate::{charge::request_tokens, focus::Focus};
+
+mod context;
+mod engine_tools;
+pub(crate) mod pages;
+pub mod pairing;
+mod prompt;
+mod repeat;
+mod tools;
+
+/// Model calls of one loop, where the faculty does not say.
+const TURNS: u32 = 50;
+/// The most that a faculty may say.
+const MOST_TURNS: u32 = 200;
+
+/// Runs the loop as `by`.
+pub(crate) async fn run(focus: &Focus, by: &Principal, options: EngageOptions) -> Result<Engagement> {
+    let mut engage = Engage::new(focus, by, options).await?;
+    let ending = engage.turns().await?;
+    let Engage { text, turns, tool_calls, .. } = engage;
+    Ok(Engagement { ending, text, turns, tool_calls })
+}
+
+/// One run of the loop.
+struct Engage<'a> {
+    focus: &'a Focus,
+    by: &'a Principal,
+    /// The tools on offer, the host's own included.
+    offered: BTreeMap<String, Arc<Tool>>,
+    /// The next request: the conversation so far with all that goes along.
+    request: Request,
+    /// The largest request, in tokens: what the window leaves beside the longest answer.
+    room: u64,
+    max_turns: u32,
+    /// Identifiers of tool requests so far.
+    ids: HashSet<String>,
+    repeats: repeat::Repeats,
+    text: String,
+    turns: u32,
+    tool_calls: u32,
+}
+
+impl<'a> Engage<'a> {
+    async fn new(focus: &'a Focus, by: &'a Principal, options: EngageOptions) -> Result<Self> {
+        let EngageOptions { system, prompt, model: role, tools, max_turns, max_tokens, temperature } = options;
+        let role = if role.is_empty() { "default".to_owned() } else { role };
+        let model = focus.cx().models.resolve(&role)?;
+        let granted = by.authority.effective().llm.as_ref().map_or(0, |llm| llm.max_tokens);
+        let max_tokens = max_tokens.unwrap_or_else(|| model.max_output.min(granted));
+        if let Err(denial) = by.authority.check(&Capability::Llm { role: role.clone(), max_tokens }) {
+            return Err(focus.refuse(denial).await);
+        }
+        if model.price.is_none() && focus.cx().budget.standing().allowance.microusd.is_some() {
+            focus.notice(format!(
+                "the model of '{role}' has no price: it counts as free, and the budget in money does not limit it"
+            ));
+        }
+        let offered = offered(focus, by, &tools)?;
+        let written = focus.ledger_read(by, Filter::default()).await?;
+        let request = Request {
+            model: role,
+            system: Some(prompt::system(&system, &written)),
+            messages: vec![Message::user(prompt)],
+            tools: offered.values().map(|tool| definition(tool)).collect(),
+            max_tokens: Some(max_tokens),
+            temperature,
+        };
+        Ok(Self {
+            focus,
+            by,
+            offered,
+            request,
+            room: model.context_window.saturating_sub(max_tokens.into()),
+            max_turns: max_turns.unwrap_or(TURNS).min(MOST_TURNS),
+            ids: HashSet::new(),
+            repeats: repeat::Repeats::default(),
+            text: String::new(),
+            turns: 0,
+            tool_calls: 0,
+        })
+    }
+
+    async fn turns(&mut self) -> Result<Ending> {
+        let mut was_empty = false;
+        while self.turns < self.max_turns {
+            if self.focus.is_cancelled() {
+                return Ok(Ending::Cancelled);
+            }
+            if !self.make_room() {
+                return Ok(Ending::ContextFull);
+            }
+            let prepared = match self.focus.prepare(self.request.clone()) {
+                Err(Error::BudgetExhausted(why)) => {
+                    self.focus.notice(why);
+                    return Ok(Ending::Budget);
+                }
+                prepared => prepared?,
+            };
+            self.turns += 1;
+            let Response { message, stop, model, .. } = match self.focus.listen(self.by, prepared).await {
+                Err(Error::Cancelled) => return Ok(Ending::Cancelled),
+                Err(error) if error.is_context_overflow() => {
+                    // Estimates err; the vendor's word counts. Every time this leaves less room, so it comes to an end.
+                    self.room = request_tokens(&self.request).saturating_mul(3) / 4;
+                    continue;
+                }
+                response => response?,
+            };
+            let message = pairing::adopt(message, &mut self.ids);
+            let text = message.text();
+            self.focus.tell(Event::Message { turn: self.turns, text: text.clone(), stop: stop.clone(), model });
+            let requests: Vec<ToolUse> = message.tool_uses().cloned().collect();
+            if text.trim().is_empty() {
+                // Some models now and then answer nothing at all; asked again, they go on.
+                if requests.is_empty() && !was_empty {
+                    was_empty = true;
+                    self.focus.notice("the model answered nothing and is asked again");
+                    continue;
+                }
+            } else {
+                self.text = text;
+            }
+            was_empty = false;
+            if requests.is_empty() {
+                if stop == Stop::MaxTokens {
+                    self.focus.notice("the model's answer was cut off at its longest");
+                }
+                return Ok(Ending::Done);
+            }
+            self.request.messages.push(message);
+            let answers = self.answer(&requests, &stop).await;
+            self.tool_calls = self.tool_calls.saturating_add(u32::try_from(requests.len()).unwrap_or(u32::MAX));
+            self.request.messages.push(Message { role: Role::User, content: answers.results });
+            if answers.repetition {
+                return Ok(Ending::Repetition);
+            }
+        }
+        Ok(Ending::MaxTurns)
+    }
+
+    fn make_room(&mut self) -> bool {
+        let dropped = context::fit(&mut self.request, self.room, &mut self.focus.pages());
+        match dropped {
+            None => self.focus.notice("the conversation no longer fits the model's window"),
+            Some(0) => {}
+            Some(n) => self.focus.notice(format!("{n} old tool results were dropped to make room")),
+        }
+        dropped.is_some()
+    }
+}
+
+/// The host's own tools, and what `patterns`, the run and the plugin's grant all allow.
+fn offered(focus: &Focus, by: &Principal, patterns: &[String]) -> Result<BTreeMap<String, Arc<Tool>>> {
+    let patterns: Vec<Pattern> = patterns.iter().map(|pattern| pattern.parse()).collect::<Result<_>>()?;
+    let granted = by.authority.effective();
+    let plugins = focus.tools_in_reach().filter(|tool| {
+        patterns.iter().any(|p| p.matches(&tool.name)) && granted.allows(&Capability::Tool(tool.name.clone()))
+    });
+    let host = engine_tools::definitions().into_iter().map(Arc::new);
+    Ok(plugins.cloned().chain(host).map(|tool| (tool.name.clone(), tool)).collect())
+}
+
+fn definition(tool: &Tool) -> ToolDefinition {
+    ToolDefinition {
+        name: tool.name.clone(),
+        description: tool.description.clone(),
+        input_schema: tool.input_schema.clone(),
+    }
+}

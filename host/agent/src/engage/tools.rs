@@ -1,0 +1,164 @@
+//! The tool calls of one turn: all at once, answered in the order in which the model asked.
+
+use std::time::Instant;
+
+use animus_core::{
+    Error, Result,
+    event::Event,
+    grant::Capability,
+    llm::{Content, Stop, ToolInput, ToolResult, ToolUse},
+    tool::Output,
+};
+use futures::{StreamExt as _, stream};
+use serde_json::{Map, Value};
+
+use super::{
+    Engage, engine_tools,
+    pages::{FIRST_PAGE, head},
+    repeat::Verdict,
+};
+use crate::focus::{Call, unknown_tool};
+
+/// Tool calls of one turn that run at the same time.
+const AT_ONCE: usize = 8;
+/// What an event shows of a result, in bytes.
+const SHOWN: usize = 2_000;
+
+/// The results of a turn.
+pub(super) struct Answers {
+    /// One for each request, in their order.
+    pub(super) results: Vec<Content>,
+    /// A call was repeated too often.
+    pub(super) repetition: bool,
+}
+
+impl Engage<'_> {
+    /// Answers every request of a turn.
+    pub(super) async fn answer(&mut self, requests: &[ToolUse], stop: &Stop) -> Answers {
+        let verdicts: Vec<_> = requests.iter().map(|r| self.repeats.verdict(r, self.is_cacheable(&r.name))).collect();
+        let repetition = verdicts.contains(&Verdict::Stop);
+        let this = &*self;
+        let calls: Vec<_> =
+            requests.iter().zip(verdicts).map(|(request, verdict)| this.answer_one(request, verdict, stop)).collect();
+        let answers: Vec<_> = stream::iter(calls).buffered(AT_ONCE).collect().await;
+
+        let mut results = Vec::with_capacity(requests.len());
+        for (request, mut result) in requests.iter().zip(answers) {
+            if let Some(warning) = self.repeats.note(request, &result) {
+                result.text = format!("{}\n[{warning}]", result.text);
+            }
+            results.push(Content::ToolResult(result));
+        }
+        if requests.iter().any(|request| !self.is_read_only(&request.name)) {
+            self.repeats.world_changed();
+        }
+        Answers { results, repetition }
+    }
+
+    fn is_read_only(&self, name: &str) -> bool {
+        self.offered.get(name).is_some_and(|tool| tool.annotations.read_only)
+    }
+
+    /// What lies beyond this machine may change without this run's doing.
+    fn is_cacheable(&self, name: &str) -> bool {
+        self.offered.get(name).is_some_and(|tool| tool.annotations.read_only && !tool.annotations.open_world)
+    }
+
+    async fn answer_one(&self, request: &ToolUse, verdict: Verdict, stop: &Stop) -> ToolResult {
+        let ToolUse { id, name, input } = request;
+        let args = match input {
+            ToolInput::Malformed { malformed_json } => Value::String(malformed_json.clone()),
+            ToolInput::Object(object) => Value::Object(object.clone()),
+        };
+        self.focus.tell(Event::ToolStart { id: id.clone(), tool: name.clone(), args });
+        let begun = Instant::now();
+        let (result, bytes, error) = match verdict {
+            Verdict::Cached(result) => {
+                self.focus.notice(format!("'{name}' was answered from cache: it gave the same answer before"));
+                let bytes = result.text.len();
+                (result, bytes, None)
+            }
+            Verdict::Stop => {
+                let text = "not run: this exact call gave the same answer too often; the run ends here";
+                (failure(id, text.to_owned()), text.len(), None)
+            }
+            Verdict::Run => {
+                let (mut result, error) = match self.call(name, input, stop).await {
+                    Ok(output) => (readable(id, output), None),
+                    Err(error) => (failure(id, error.for_model()), Some(error)),
+                };
+                let bytes = result.text.len();
+                result.text = self.focus.pages().cut(result.text);
+                if bytes > FIRST_PAGE {
+                    self.focus.notice(format!("the result of '{name}' was cut: it has {bytes} bytes"));
+                }
+                (result, bytes, error)
+            }
+        };
+        self.focus.tell(Event::ToolEnd {
+            id: id.clone(),
+            tool: name.clone(),
+            text: head(&result.text, SHOWN).to_owned(),
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+            is_error: result.is_error,
+            error,
+            elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        result
+    }
+
+    async fn call(&self, name: &str, input: &ToolInput, stop: &Stop) -> Result<Output> {
+        let args = match input {
+            ToolInput::Object(args) => args,
+            ToolInput::Malformed { malformed_json } => return Err(self.malformed(malformed_json.len(), stop)),
+        };
+        match engine_tools::call(self.focus, self.by, name, args).await {
+            Some(answer) => answer,
+            None => self.call_plugin(name, args).await,
+        }
+    }
+
+    async fn call_plugin(&self, name: &str, args: &Map<String, Value>) -> Result<Output> {
+        if !self.offered.contains_key(name) {
+            if self.focus.cx().plugins.tool(name).is_none() {
+                return Err(unknown_tool(name, self.offered.keys().map(String::as_str)));
+            }
+            if let Err(denial) = self.by.authority.check(&Capability::Tool(name.to_owned())) {
+                return Err(self.focus.refuse(denial).await);
+            }
+            if self.focus.in_reach(name) {
+                return Err(Error::Invalid(format!("'{name}' is not on offer in this task")));
+            }
+        }
+        let args = serde_json::to_string(args).map_err(|error| Error::internal("cannot write arguments", &error))?;
+        self.focus.call(Call::by(self.by, name, args)).await
+    }
+
+    fn malformed(&self, bytes: usize, stop: &Stop) -> Error {
+        Error::Invalid(if *stop == Stop::MaxTokens {
+            format!(
+                "the arguments were cut off after {bytes} bytes, because an answer has at most {} tokens; the tool was \
+                 not run: make the arguments shorter, or do it in several calls",
+                self.request.max_tokens.unwrap_or_default()
+            )
+        } else {
+            "the arguments are not a JSON object; the tool was not run".to_owned()
+        })
+    }
+}
+
+fn failure(id: &str, text: String) -> ToolResult {
+    ToolResult { id: id.to_owned(), text, images: Vec::new(), is_error: true }
+}
+
+/// A tool's answer as text for the model.
+fn readable(id: &str, output: Output) -> ToolResult {
+    let Output { mut text, structured, images, is_error } = output;
+    if let Some(structured) = structured.filter(|_| text.is_empty()) {
+        text = structured.to_string();
+    }
+    if text.is_empty() && images.is_empty() {
+        "(no output)".clone_into(&mut text);
+    }
+    ToolResult { id: id.to_owned(), text, images, is_error }
+}

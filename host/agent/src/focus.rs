@@ -1,0 +1,320 @@
+//! The host's side of one run: every effect passes here, is journaled before and after, and is told to the watcher.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use animus_core::{
+    Denial, Error, Gate, Result, Unlock,
+    budget::{Allowance, Amount, Budget},
+    event::Event,
+    grant::Capability,
+    id::{Digest, FocusId, WorkId},
+    journal::{EffectKind, Intent, Outcome},
+    services::{CallContext, Ending},
+    store::Journal,
+    tool::{Output, Tool},
+};
+use futures::FutureExt as _;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{engage::pages::Pages, run::RunContext};
+
+mod model;
+mod services;
+
+/// How long a cancelled effect may take to end by itself before it is dropped.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long a faculty may go on before it is cancelled itself: what it waits for is cancelled at once, so it can still
+/// say what was done.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The largest request or answer that the journal keeps whole, in bytes of JSON.
+const JOURNALED: usize = 256 * 1024;
+
+/// One run of one work item. Clones share it.
+#[derive(Clone)]
+pub struct Focus(Arc<Inner>);
+
+struct Inner {
+    cx: RunContext,
+    work: WorkId,
+    id: FocusId,
+    journal: Option<Arc<dyn Journal>>,
+    /// Draws from the run's budget and has no limit of its own: it counts what this focus spent.
+    spending: Budget,
+    cancel: CancellationToken,
+    /// Effects run here rather than in the task of the plugin that asked, so that a plugin which is stopped meanwhile
+    /// leaves no effect without its outcome.
+    tasks: TaskTracker,
+    pages: Mutex<Pages>,
+    ending: Mutex<Option<Ending>>,
+}
+
+/// A tool call on its way.
+pub(crate) struct Call {
+    /// Who asks, as the journal names them: a plugin, `host`, or `operator`.
+    pub(crate) caller: String,
+    /// The intent inside which it happens.
+    pub(crate) parent: Option<u64>,
+    /// How deep inside other calls the tool will run.
+    pub(crate) depth: u64,
+    /// The tool's full name.
+    pub(crate) name: String,
+    /// Its arguments, JSON text.
+    pub(crate) args: String,
+}
+
+/// What an effect knows of itself while it happens.
+pub(crate) struct Acting {
+    /// Its number in the journal.
+    pub(crate) seq: Option<u64>,
+    /// Fires when the run is cancelled or whoever asked is gone.
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Focus {
+    /// The host's side of the focus `id`, which the store has begun.
+    #[must_use]
+    pub fn new(cx: RunContext, work: WorkId, id: FocusId) -> Self {
+        let journal: Arc<dyn Journal> = cx.tenant.clone();
+        Self::build(cx, work, id, Some(journal))
+    }
+
+    /// The same without a journal, for measuring what a call costs by itself. Nothing can be recovered or audited from
+    /// such a run; `animus` never makes one outside its benches.
+    #[must_use]
+    pub fn unjournaled(cx: RunContext, work: WorkId, id: FocusId) -> Self {
+        Self::build(cx, work, id, None)
+    }
+
+    fn build(cx: RunContext, work: WorkId, id: FocusId, journal: Option<Arc<dyn Journal>>) -> Self {
+        Self(Arc::new(Inner {
+            spending: cx.budget.derive("focus", Allowance::default()),
+            cancel: cx.cancel.child_token(),
+            tasks: TaskTracker::new(),
+            pages: Mutex::default(),
+            ending: Mutex::default(),
+            cx,
+            work,
+            id,
+            journal,
+        }))
+    }
+
+    /// A context for a call into a plugin at `depth`, inside the journal entry `parent`.
+    #[must_use]
+    pub fn call_context(&self, depth: u64, parent: Option<u64>, cancel: CancellationToken) -> CallContext {
+        CallContext {
+            tenant: self.0.cx.tenant.id().clone(),
+            focus: self.0.id,
+            depth,
+            parent,
+            cancel,
+            workspace: self.0.cx.workspace.clone(),
+            services: Arc::new(self.clone()),
+        }
+    }
+
+    pub(crate) fn cx(&self) -> &RunContext {
+        &self.0.cx
+    }
+
+    /// What this focus spent so far.
+    pub(crate) fn spent(&self) -> Amount {
+        self.0.spending.standing().spent
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.cancel.is_cancelled()
+    }
+
+    /// How the last engage loop of the faculty ended.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        *lock(&self.0.ending)
+    }
+
+    pub(crate) fn pages(&self) -> MutexGuard<'_, Pages> {
+        lock(&self.0.pages)
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        self.0.cx.watcher.event(event);
+    }
+
+    pub(crate) fn notice(&self, text: impl Into<String>) {
+        self.tell(Event::Notice { text: text.into() });
+    }
+
+    /// Stops whatever still runs and waits until its outcome is in the journal.
+    pub(crate) async fn finish(&self) {
+        self.0.cancel.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    /// The tools of the pinned plugins that this run may call.
+    pub(crate) fn tools_in_reach(&self) -> impl Iterator<Item = &Arc<Tool>> {
+        self.0.cx.plugins.tools().iter().filter(|tool| self.in_reach(&tool.name))
+    }
+
+    /// Whether this run may call a tool, as far as the run goes: a plugin's own grant is another matter.
+    pub(crate) fn in_reach(&self, tool: &str) -> bool {
+        self.0.cx.tools.as_ref().is_none_or(|patterns| patterns.iter().any(|p| p.matches(tool)))
+    }
+
+    /// Calls a tool, unless this run may not.
+    pub(crate) async fn call(&self, call: Call) -> Result<Output> {
+        let Call { caller, parent, depth, name, args } = call;
+        if self.0.cx.plugins.tool(&name).is_none() {
+            let known = self.0.cx.plugins.tools().iter().map(|tool| tool.name.as_str());
+            return Err(unknown_tool(&name, known));
+        }
+        if !self.in_reach(&name) {
+            let command = Some(format!("repeat the run with --tool '{name}'"));
+            let capability = Capability::Tool(name).to_string();
+            let (gate, unlock) = (Gate::Principal, Unlock::AskOperator);
+            return Err(self.refuse(Denial { who: caller, capability, gate, unlock, command }).await);
+        }
+        let request: Value = serde_json::from_str(&args)
+            .ok()
+            .filter(Value::is_object)
+            .ok_or_else(|| Error::Invalid(format!("the arguments of '{name}' are not a JSON object")))?;
+        let intent =
+            Intent { kind: EffectKind::Tool, caller, subject: name.clone(), request: bounded(&request), parent };
+        let focus = self.clone();
+        self.effect(intent, move |acting| async move {
+            let cx = focus.call_context(depth, acting.seq, acting.cancel);
+            focus.0.cx.plugins.call_tool(&cx, &name, args).await
+        })
+        .await
+    }
+
+    /// Does an effect: intent, deed, outcome. Dropping the returned future cancels the deed; its outcome is written all
+    /// the same.
+    pub(crate) async fn effect<T, F, A>(&self, intent: Intent, act: A) -> Result<T>
+    where
+        A: FnOnce(Acting) -> F + Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+        T: Serialize + Send + Sync + 'static,
+    {
+        let cancel = self.0.cancel.child_token();
+        let _cancels_when_dropped = cancel.clone().drop_guard();
+        let deed = self.clone().perform(intent, cancel, act);
+        if self.0.journal.is_none() {
+            // There is no outcome to save, so the deed may as well run in its caller's task.
+            return deed.await;
+        }
+        match self.0.tasks.spawn(deed).await {
+            Ok(result) => result,
+            Err(lost) => Err(Error::internal("an effect was lost", &lost)),
+        }
+    }
+
+    async fn perform<T, F, A>(self, intent: Intent, cancel: CancellationToken, act: A) -> Result<T>
+    where
+        A: FnOnce(Acting) -> F + Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+        T: Serialize + Send + Sync + 'static,
+    {
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let caller = intent.caller.clone();
+        let subject = intent.subject.clone();
+        let (stop, patience) = match intent.kind {
+            EffectKind::Phase => (CancellationToken::new(), PATIENCE),
+            _ => (cancel.clone(), Duration::ZERO),
+        };
+        let seq = self.begin(intent).await?;
+        let acting = Acting { seq, cancel: stop.clone() };
+        let overdue = async {
+            cancel.cancelled().await;
+            tokio::time::sleep(patience).await;
+            stop.cancel();
+            tokio::time::sleep(GRACE).await;
+        };
+        let result = tokio::select! {
+            biased;
+            result = AssertUnwindSafe(async { act(acting).await }).catch_unwind() => {
+                result.unwrap_or_else(|panic| Err(panicked(&subject, panic.as_ref())))
+            }
+            () = overdue => Err(Error::Cancelled),
+        };
+        if let Some(seq) = seq {
+            let outcome = match &result {
+                Ok(answer) => Outcome::Ok { response: bounded(answer) },
+                Err(error) => Outcome::Failed { error: error.clone() },
+            };
+            self.end(seq, &caller, outcome).await?;
+        }
+        result
+    }
+
+    async fn begin(&self, intent: Intent) -> Result<Option<u64>> {
+        match &self.0.journal {
+            Some(journal) => journal.journal_begin(self.0.id, intent).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn end(&self, seq: u64, caller: &str, outcome: Outcome) -> Result<()> {
+        if let Outcome::Failed { error: Error::Denied(denial) } = &outcome {
+            self.audit_denial(caller, denial).await;
+        }
+        match &self.0.journal {
+            Some(journal) => journal.journal_end(self.0.id, seq, outcome).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a refusal to the audit log and makes it an error.
+    pub(crate) async fn refuse(&self, denial: Denial) -> Error {
+        self.audit_denial(&denial.who, &denial).await;
+        denial.into()
+    }
+
+    async fn audit_denial(&self, caller: &str, denial: &Denial) {
+        let actor = match caller {
+            "host" | "operator" => caller.to_owned(),
+            plugin => format!("plugin:{plugin}"),
+        };
+        let detail = json!({ "who": denial.who, "gate": denial.gate, "work": self.0.work, "focus": self.0.id });
+        if let Err(error) = self.0.cx.tenant.audit(&actor, "call.denied", &denial.capability, detail).await {
+            // The refusal stands either way; failing the call differently would only hide it.
+            tracing::error!(%error, capability = %denial.capability, "cannot write a denial to the audit log");
+        }
+    }
+}
+
+/// An error that names the nearest known tool.
+pub(crate) fn unknown_tool<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    let nearest = known
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let hint = nearest.map_or(String::new(), |(_, candidate)| format!("; did you mean '{candidate}'?"));
+    Error::NotFound(format!("there is no tool '{}'{hint}", name.escape_debug()))
+}
+
+/// What the journal keeps of a value: all of it, or its size and digest where it is too large.
+fn bounded(value: &impl Serialize) -> Value {
+    match serde_json::to_vec(value) {
+        Ok(json) if json.len() > JOURNALED => json!({ "cut": true, "bytes": json.len(), "sha256": Digest::of(&json) }),
+        Ok(json) => serde_json::from_slice(&json).unwrap_or(Value::Null),
+        Err(error) => json!({ "cut": true, "why": error.to_string() }),
+    }
+}
+
+fn panicked(subject: &str, panic: &(dyn std::any::Any + Send)) -> Error {
+    let why = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::Internal(format!("'{subject}' panicked in the host: {}", why.unwrap_or("no message")))
+}
+
+/// What these locks guard is valid at every point, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

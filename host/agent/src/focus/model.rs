@@ -1,0 +1,175 @@
+//! Model calls: reserved, journaled, relayed, settled.
+
+use animus_core::{
+    Error, Result,
+    event::Event,
+    id::Digest,
+    journal::{EffectKind, Intent},
+    llm::{Request, Response, ResponseStream, StreamEvent},
+    services::Principal,
+};
+use futures::{StreamExt as _, stream};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Acting, Focus, services::intent};
+use crate::{charge::Charge, engage::pairing};
+
+/// Pieces of an answer that wait for a slow reader.
+const PIECES: usize = 64;
+
+/// Where the pieces of an answer go.
+enum Sink {
+    Watcher,
+    Reader(mpsc::Sender<Result<StreamEvent>>),
+}
+
+/// A request with its hold on the budget.
+pub(crate) struct Prepared {
+    request: Request,
+    charge: Charge,
+}
+
+impl Focus {
+    /// Makes a request fit to send and reserves what it may cost. `BudgetExhausted` means this run's own budget: a
+    /// vendor's limit shows as `Unavailable`, and only when the call is made.
+    pub(crate) fn prepare(&self, mut request: Request) -> Result<Prepared> {
+        if request.model.is_empty() {
+            "default".clone_into(&mut request.model);
+        }
+        let model = self.0.cx.models.resolve(&request.model)?;
+        request.max_tokens.get_or_insert(model.max_output);
+        request.messages = pairing::repair(request.messages);
+        let charge = Charge::reserve(&self.0.spending, &request, &model)?;
+        Ok(Prepared { request, charge })
+    }
+
+    /// Makes the call and returns the whole answer.
+    pub(crate) async fn complete(&self, by: &Principal, prepared: Prepared) -> Result<Response> {
+        let intent = llm_intent(by, &prepared);
+        let focus = self.clone();
+        self.effect(intent, |acting| async move {
+            let Prepared { request, mut charge } = prepared;
+            charge.dispatched();
+            match focus.0.cx.models.complete(request, acting.cancel).await {
+                Ok(response) => Ok(focus.counted(charge, response)),
+                Err(error) => Err(failed(charge, error)),
+            }
+        })
+        .await
+    }
+
+    /// Makes the call, tells the watcher its pieces, and returns the whole answer.
+    pub(crate) async fn listen(&self, by: &Principal, prepared: Prepared) -> Result<Response> {
+        let focus = self.clone();
+        let intent = llm_intent(by, &prepared);
+        self.effect(intent, |acting| async move { focus.relay(prepared, acting.cancel, &Sink::Watcher).await }).await
+    }
+
+    /// Makes the call and hands out its pieces. The last one is `Done`, whose response is in the journal by then, or an
+    /// error. Dropping the stream abandons the answer.
+    pub(crate) fn stream(&self, by: &Principal, prepared: Prepared) -> ResponseStream {
+        let intent = llm_intent(by, &prepared);
+        let (pieces, received) = mpsc::channel(PIECES);
+        let (focus, reader) = (self.clone(), pieces.clone());
+        let call = move |acting: Acting| async move {
+            let sink = Sink::Reader(pieces.clone());
+            tokio::select! {
+                biased;
+                answer = focus.relay(prepared, acting.cancel, &sink) => answer,
+                () = pieces.closed() => Err(Error::Cancelled),
+            }
+        };
+        let deed = self.clone().perform(intent, self.0.cancel.child_token(), call);
+        let over = self.0.cancel.clone();
+        self.0.tasks.spawn(async move {
+            let ending = deed.await.map(StreamEvent::Done);
+            tokio::select! {
+                biased;
+                // A reader that is gone needs no ending.
+                _ = reader.send(ending) => {}
+                // One that does not read must not keep the focus from its end.
+                () = over.cancelled() => {}
+            }
+        });
+        Box::pin(stream::unfold(received, |mut received| async { Some((received.recv().await?, received)) }))
+    }
+
+    async fn relay(&self, prepared: Prepared, cancel: CancellationToken, sink: &Sink) -> Result<Response> {
+        let Prepared { request, mut charge } = prepared;
+        charge.dispatched();
+        let mut answer = match self.0.cx.models.stream(request, cancel.clone()).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(failed(charge, error)),
+        };
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = answer.next() => event,
+                () = cancel.cancelled() => return Err(Error::Cancelled),
+            };
+            match event {
+                Some(Ok(StreamEvent::Done(response))) => return Ok(self.counted(charge, response)),
+                Some(Ok(piece)) => {
+                    if let StreamEvent::Text(text) = &piece {
+                        charge.streamed(text.len());
+                    }
+                    match sink {
+                        Sink::Watcher => self.tell_piece(piece),
+                        Sink::Reader(reader) => reader.send(Ok(piece)).await.map_err(|_| Error::Cancelled)?,
+                    }
+                }
+                Some(Err(error)) => return Err(failed(charge, error)),
+                None => {
+                    let error = Error::Unavailable("the model's stream ended without an answer".into());
+                    return Err(failed(charge, error));
+                }
+            }
+        }
+    }
+
+    fn tell_piece(&self, piece: StreamEvent) {
+        match piece {
+            StreamEvent::Text(text) => self.tell(Event::Token { text }),
+            StreamEvent::Retry { reason, wait } => {
+                let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                self.tell(Event::Retry { reason, wait_ms });
+            }
+            // The whole message tells these.
+            StreamEvent::ToolStart { .. } | StreamEvent::Done(_) => {}
+        }
+    }
+
+    fn counted(&self, charge: Charge, response: Response) -> Response {
+        charge.settle(&response);
+        self.tell(Event::Usage { usage: response.usage, cost_microusd: response.cost_microusd });
+        if let Some(percent) = self.0.cx.budget.warning() {
+            self.tell(Event::Budget { percent, standing: self.0.cx.budget.standing() });
+        }
+        response
+    }
+}
+
+/// A call that was cancelled is billed by the vendor like any other; one that the vendor failed is not.
+fn failed(charge: Charge, error: Error) -> Error {
+    if error != Error::Cancelled {
+        charge.release();
+    }
+    error
+}
+
+/// The whole conversation would make the journal grow with the square of its length, so the intent holds its digest:
+/// the messages can be rebuilt from the answers before it.
+fn llm_intent(by: &Principal, prepared: &Prepared) -> Intent {
+    let Prepared { request, charge } = prepared;
+    let json = serde_json::to_vec(request).unwrap_or_default();
+    let digest = json!({
+        "sha256": Digest::of(&json),
+        "bytes": json.len(),
+        "messages": request.messages.len(),
+        "max_tokens": request.max_tokens,
+        "estimated_tokens": charge.estimate(),
+    });
+    intent(by, EffectKind::Llm, &request.model, digest)
+}

@@ -1,0 +1,147 @@
+//! What running plugins ask of the focus.
+
+use std::sync::Arc;
+
+use animus_core::{
+    Error, Result,
+    event::Event,
+    id::{MemoryId, WorkId},
+    journal::{EffectKind, Intent, Outcome},
+    ledger::{self, Entry, EntryType, Filter},
+    llm,
+    memory::{self, NewMemory},
+    services::{EngageOptions, Engagement, Principal, Services},
+    store::SecretValue,
+    tool::{Output, Tool},
+};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::{Call, Focus, lock};
+use crate::engage;
+
+#[async_trait]
+impl Services for Focus {
+    fn work(&self) -> WorkId {
+        self.0.work
+    }
+
+    async fn llm_stream(&self, by: &Principal, request: llm::Request) -> Result<llm::ResponseStream> {
+        Ok(self.stream(by, self.prepare(request)?))
+    }
+
+    async fn llm_complete(&self, by: &Principal, request: llm::Request) -> Result<llm::Response> {
+        self.complete(by, self.prepare(request)?).await
+    }
+
+    fn llm_roles(&self) -> Vec<String> {
+        self.cx().models.roles()
+    }
+
+    async fn ledger_append(&self, by: &Principal, entry_type: EntryType, content: String) -> Result<u64> {
+        Ok(self.append(by, entry_type, content).await?.seq)
+    }
+
+    async fn ledger_read(&self, _: &Principal, filter: Filter) -> Result<Vec<Entry>> {
+        self.cx().tenant.ledger_read(self.0.work, filter).await
+    }
+
+    async fn memory_store(&self, by: &Principal, content: String, kind: String, tags: Vec<String>) -> Result<MemoryId> {
+        let new = NewMemory { content, kind, tags, source: name(by).to_owned() }.checked()?;
+        let tenant = self.cx().tenant.clone();
+        self.effect(
+            intent(by, EffectKind::Memory, "store", json!(new)),
+            |_| async move { tenant.memory_store(new).await },
+        )
+        .await
+    }
+
+    async fn memory_recall(&self, _: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>> {
+        self.cx().tenant.memory_recall(query).await
+    }
+
+    async fn memory_get(&self, _: &Principal, id: MemoryId) -> Result<memory::Memory> {
+        self.cx().tenant.memory_get(id).await
+    }
+
+    async fn memory_forget(&self, by: &Principal, id: MemoryId) -> Result<()> {
+        let tenant = self.cx().tenant.clone();
+        let intent = intent(by, EffectKind::Memory, "forget", json!({ "id": id }));
+        self.effect(intent, move |_| async move { tenant.memory_forget(id).await }).await
+    }
+
+    async fn memory_tag(&self, by: &Principal, id: MemoryId, tag: String) -> Result<()> {
+        let tenant = self.cx().tenant.clone();
+        let intent = intent(by, EffectKind::Memory, "tag", json!({ "id": id, "tag": tag }));
+        self.effect(intent, move |_| async move { tenant.memory_tag(id, &tag).await }).await
+    }
+
+    fn tools(&self) -> Vec<Arc<Tool>> {
+        self.tools_in_reach().cloned().collect()
+    }
+
+    async fn tool_call(&self, by: &Principal, tool: &str, args: String) -> Result<Output> {
+        self.call(Call::by(by, tool, args)).await
+    }
+
+    async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement> {
+        let engagement = engage::run(self, by, options).await?;
+        if by.depth == 0 {
+            *lock(&self.0.ending) = Some(engagement.ending);
+        }
+        Ok(engagement)
+    }
+
+    async fn effect_begin(&self, _: &Principal, intent: Intent) -> Result<u64> {
+        // Without a journal every effect is number 0, which nothing looks up.
+        self.begin(intent).await.map(Option::unwrap_or_default)
+    }
+
+    async fn effect_end(&self, by: &Principal, seq: u64, outcome: Outcome) -> Result<()> {
+        self.end(seq, name(by), outcome).await
+    }
+
+    async fn secret(&self, _: &Principal, handle: &str) -> Result<SecretValue> {
+        self.cx().tenant.secret(handle).await
+    }
+
+    fn log(&self, by: &Principal, line: String) {
+        self.tell(Event::Log { plugin: name(by).to_owned(), line });
+    }
+}
+
+impl Focus {
+    /// Appends to the ledger of the work item.
+    pub(crate) async fn append(&self, by: &Principal, entry_type: EntryType, content: String) -> Result<Entry> {
+        if content.trim().is_empty() || content.len() > ledger::MAX_CONTENT {
+            return Err(Error::Invalid(format!(
+                "a ledger entry has 1 to {} bytes; this one has {}",
+                ledger::MAX_CONTENT,
+                content.trim().len()
+            )));
+        }
+        let intent = intent(by, EffectKind::Ledger, entry_type.as_str(), json!({ "content": content }));
+        let (tenant, work) = (self.cx().tenant.clone(), self.0.work);
+        let entry =
+            self.effect(intent, move |_| async move { tenant.ledger_append(work, entry_type, &content).await }).await?;
+        self.tell(Event::Ledger { entry: entry.clone() });
+        Ok(entry)
+    }
+}
+
+impl Call {
+    /// A call on behalf of `by`, one deeper than they are. How deep is too deep, the called plugin's limits say.
+    pub(crate) fn by(by: &Principal, tool: &str, args: String) -> Self {
+        let depth = by.depth.saturating_add(1);
+        Self { caller: name(by).to_owned(), parent: by.parent, depth, name: tool.to_owned(), args }
+    }
+}
+
+fn name(by: &Principal) -> &str {
+    by.authority.plugin().as_str()
+}
+
+/// An effect that `by` asks for.
+pub(super) fn intent(by: &Principal, kind: EffectKind, subject: &str, request: Value) -> Intent {
+    Intent { kind, caller: name(by).to_owned(), subject: subject.to_owned(), request, parent: by.parent }
+}

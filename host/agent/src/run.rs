@@ -1,0 +1,272 @@
+//! One run of one work item, from the store's first mark to its last.
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+
+use animus_core::{
+    Error, Result,
+    budget::{Amount, Budget},
+    event::{Event, Watcher},
+    grant::Pattern,
+    id::{FocusId, WorkId},
+    journal::{EffectKind, Intent},
+    llm::Models,
+    plugins::{FacultyOutcome, PluginSet, Task},
+    services::Ending,
+    store::Tenant,
+    tool::Output,
+    work::{NewWork, Settlement, State, Work},
+};
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    engage::pages::{FIRST_PAGE, head},
+    focus::{Call, Focus, unknown_tool},
+};
+
+/// What a run works with.
+#[derive(Clone)]
+pub struct RunContext {
+    /// The tenant's store.
+    pub tenant: Arc<dyn Tenant>,
+    /// The plugins as they are now; the run keeps this snapshot to its end.
+    pub plugins: Arc<dyn PluginSet>,
+    /// The models.
+    pub models: Arc<dyn Models>,
+    /// Who is told what happens.
+    pub watcher: Arc<dyn Watcher>,
+    /// What the run may spend.
+    pub budget: Budget,
+    /// The tools that the run may call, whatever its plugins are granted; `None` leaves it to the grants.
+    pub tools: Option<BTreeSet<Pattern>>,
+    /// The folder that `$workspace` in a path grant stands for.
+    pub workspace: Option<PathBuf>,
+    /// Ends the run cleanly: what runs is stopped, what happened is recorded, the item becomes cancelled.
+    pub cancel: CancellationToken,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunReport {
+    /// The work item.
+    pub work: WorkId,
+    /// This run of it; none when it could not begin.
+    pub focus: Option<FocusId>,
+    /// Where the item stands now.
+    pub state: State,
+    /// How the faculty's last engage loop ended, where it ran one.
+    pub ending: Option<Ending>,
+    /// For people.
+    pub summary: String,
+    /// For programs.
+    pub data: Option<Value>,
+    /// Why it failed.
+    pub error: Option<Error>,
+    /// What it cost.
+    pub spent: Amount,
+}
+
+impl RunReport {
+    /// Whether the work is done.
+    #[must_use]
+    pub fn success(&self) -> bool {
+        self.state == State::Completed
+    }
+}
+
+/// What came of an operator's tool call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallReport {
+    /// The work item that the call became.
+    pub work: WorkId,
+    /// Its run.
+    pub focus: FocusId,
+    /// What the tool answered.
+    pub output: Result<Output>,
+    /// What it cost.
+    pub spent: Amount,
+}
+
+/// Has the faculty of a work item do it. The item is settled and `Done` told on every path.
+///
+/// The work counts as done when the faculty says so and its last engage loop did not end early.
+pub async fn run(cx: RunContext, work: Work) -> RunReport {
+    let (watcher, budget) = (cx.watcher.clone(), cx.budget.clone());
+    let report = match Begun::begin(cx, &work).await {
+        Ok(begun) => begun.engage(&work).await,
+        Err(error) => RunReport {
+            work: work.id,
+            focus: None,
+            state: work.state,
+            ending: None,
+            summary: format!("the work could not begin: {error}"),
+            data: None,
+            error: Some(error),
+            spent: Amount::default(),
+        },
+    };
+    watcher.event(Event::Done {
+        success: report.success(),
+        ending: report.ending.map(|ending| ending.as_str().to_owned()),
+        summary: report.summary.clone(),
+        data: report.data.clone(),
+        error: report.error.clone(),
+        standing: budget.standing(),
+    });
+    report
+}
+
+/// An operator's call of one tool, as a small work item with its own journal. `args` is JSON text. Tells no events but
+/// those of what the tool does.
+///
+/// # Errors
+/// [`Error::NotFound`] and [`Error::Invalid`] before anything is stored, and the store's own. Whatever the call itself
+/// comes to is in the report.
+pub async fn call_tool(cx: RunContext, name: &str, args: String) -> Result<CallReport> {
+    let known = cx.plugins.tool(name).is_some();
+    let plugin = name.split_once('.').filter(|_| known).map(|(plugin, _)| plugin.to_owned());
+    let plugin = plugin.ok_or_else(|| unknown_tool(name, cx.plugins.tools().iter().map(|tool| tool.name.as_str())))?;
+    let params: Map<String, Value> = serde_json::from_str(&args)
+        .map_err(|error| Error::Invalid(format!("the arguments of '{name}' are not a JSON object: {error}")))?;
+    let new = NewWork {
+        faculty: plugin,
+        source: "tool-call".into(),
+        instruction: name.to_owned(),
+        params: Value::Object(params),
+    };
+    let work = cx.tenant.work_submit(new).await?;
+    let Begun { focus, id } = Begun::begin(cx, &work).await?;
+    let call = Call { caller: "operator".into(), parent: None, depth: 0, name: name.to_owned(), args };
+    let output = focus.call(call).await;
+    let state = match &output {
+        Ok(output) if output.is_error => State::Failed,
+        Ok(_) => State::Completed,
+        Err(Error::Cancelled) => State::Cancelled,
+        Err(_) => State::Failed,
+    };
+    let (outcome, error) = match &output {
+        // The journal has the rest.
+        Ok(output) => (Some(json!({ "success": !output.is_error, "summary": head(&output.text, FIRST_PAGE) })), None),
+        Err(error) => (None, Some(error.clone())),
+    };
+    let spent = settle(&focus, &work, id, state, outcome, error).await?;
+    Ok(CallReport { work: work.id, focus: id, output, spent })
+}
+
+/// A focus that the store knows to be running, and that must be settled.
+struct Begun {
+    focus: Focus,
+    id: FocusId,
+}
+
+impl Begun {
+    async fn begin(cx: RunContext, work: &Work) -> Result<Self> {
+        let pinned: Map<String, Value> = cx
+            .plugins
+            .plugins()
+            .iter()
+            .map(|p| (p.name.to_string(), json!({ "generation": p.generation, "digest": p.digest })))
+            .collect();
+        let id = cx.tenant.focus_begin(work.id, work.state, Value::Object(pinned)).await?;
+        Ok(Self { focus: Focus::new(cx, work.id, id), id })
+    }
+
+    async fn engage(self, work: &Work) -> RunReport {
+        let Self { focus, id } = self;
+        focus.tell(Event::Started { work: work.id, focus: id, faculty: work.faculty.clone() });
+        let result = have_faculty_engage(&focus, work).await;
+        let ending = focus.ending();
+        let (mut state, outcome, mut error) = judge(result, ending, focus.is_cancelled());
+        let value = outcome.as_ref().and_then(|outcome| serde_json::to_value(outcome).ok());
+        let spent = match settle(&focus, work, id, state, value, error.clone()).await {
+            Ok(spent) => spent,
+            Err(unsettled) => {
+                // The store does not know the end, so the item does not count as done; recovery will find it.
+                state = State::Running;
+                error = Some(unsettled);
+                focus.spent()
+            }
+        };
+        let (said, data) = outcome.map_or((None, None), |outcome| (Some(outcome.summary), outcome.data));
+        let summary = said.or_else(|| error.as_ref().map(Error::to_string)).unwrap_or_default();
+        RunReport { work: work.id, focus: Some(id), state, ending, summary, data, error, spent }
+    }
+}
+
+async fn have_faculty_engage(focus: &Focus, work: &Work) -> Result<FacultyOutcome> {
+    let faculty = work.faculty.clone();
+    let task = Task {
+        work_id: work.id.to_string(),
+        instruction: work.instruction.clone(),
+        params: work.params.clone(),
+        attempt: work.attempts.saturating_add(1),
+    };
+    let intent = Intent {
+        kind: EffectKind::Phase,
+        caller: "host".into(),
+        subject: "engage".into(),
+        request: json!({ "faculty": faculty, "task": task }),
+        parent: None,
+    };
+    let host = focus.clone();
+    focus
+        .effect(intent, move |acting| async move {
+            let cx = host.call_context(0, acting.seq, acting.cancel);
+            host.cx().plugins.engage(&cx, &faculty, task).await
+        })
+        .await
+}
+
+/// What the faculty's word and the loop's ending come to together.
+fn judge(
+    result: Result<FacultyOutcome>,
+    ending: Option<Ending>,
+    cancelled: bool,
+) -> (State, Option<FacultyOutcome>, Option<Error>) {
+    match result {
+        Err(_) if cancelled => (State::Cancelled, None, Some(Error::Cancelled)),
+        Err(error) => (State::Failed, None, Some(error)),
+        Ok(outcome) => {
+            let (state, error) = match ending.and_then(early) {
+                Some(Error::Cancelled) => (State::Cancelled, Some(Error::Cancelled)),
+                Some(error) => (State::Failed, Some(error)),
+                None if outcome.success => (State::Completed, None),
+                None => (State::Failed, None),
+            };
+            (state, Some(FacultyOutcome { success: state == State::Completed, ..outcome }), error)
+        }
+    }
+}
+
+/// Why a loop that ended so leaves its work undone.
+fn early(ending: Ending) -> Option<Error> {
+    let why = match ending {
+        Ending::Done => return None,
+        Ending::Cancelled => return Some(Error::Cancelled),
+        Ending::MaxTurns => "the run made all the model calls that it may make; allow it more turns",
+        Ending::Budget => "the run's budget is used up; give it more",
+        Ending::ContextFull => {
+            "the conversation no longer fits the model's window; split the work or use a larger model"
+        }
+        Ending::Repetition => {
+            "the model kept repeating one call that gives one answer; say in other words what is wanted"
+        }
+    };
+    Some(Error::BudgetExhausted(why.to_owned()))
+}
+
+/// Waits for what still runs, then closes the item.
+async fn settle(
+    focus: &Focus,
+    work: &Work,
+    id: FocusId,
+    state: State,
+    outcome: Option<Value>,
+    error: Option<Error>,
+) -> Result<Amount> {
+    focus.finish().await;
+    let spent = focus.spent();
+    let settlement = Settlement { outcome, error, tokens: spent.tokens, cost_microusd: spent.microusd };
+    focus.cx().tenant.focus_end(work.id, id, state, settlement).await?;
+    Ok(spent)
+}

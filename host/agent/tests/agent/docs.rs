@@ -1,0 +1,94 @@
+//! The documentation's table of events is the code's.
+
+use animus_core::{
+    Error,
+    budget::{Allowance, Budget},
+    event::Event,
+    id::{FocusId, WorkId},
+    ledger::{Entry, EntryType},
+    llm::{Stop, Usage},
+};
+use serde_json::{Value, json};
+
+const PAGE: &str = include_str!("../../../../docs/engage-loop.md");
+
+/// One event of every kind, with every optional field.
+fn every_event() -> Vec<Event> {
+    let standing = Budget::new("run", Allowance::default()).standing();
+    let text = String::new;
+    let events = vec![
+        Event::Started { work: WorkId::new(), focus: FocusId::new(), faculty: text() },
+        Event::Token { text: text() },
+        Event::Retry { reason: text(), wait_ms: 0 },
+        Event::Message { turn: 1, text: text(), stop: Stop::EndTurn, model: text() },
+        Event::ToolStart { id: text(), tool: text(), args: json!({}) },
+        Event::ToolEnd {
+            id: text(),
+            tool: text(),
+            text: text(),
+            bytes: 0,
+            is_error: true,
+            error: Some(Error::Cancelled),
+            elapsed_ms: 0,
+        },
+        Event::Ledger { entry: Entry { seq: 1, entry_type: EntryType::Note, content: text(), created_ms: 0 } },
+        Event::Usage { usage: Usage::default(), cost_microusd: None },
+        Event::Budget { percent: 50, standing },
+        Event::Notice { text: text() },
+        Event::Log { plugin: text(), line: text() },
+        Event::Done {
+            success: true,
+            ending: Some(text()),
+            summary: text(),
+            data: Some(Value::Null),
+            error: Some(Error::Cancelled),
+            standing,
+        },
+    ];
+    // A new kind does not compile until it is listed above and counted here.
+    let kinds = events
+        .iter()
+        .map(|event| match event {
+            Event::Started { .. } => 0,
+            Event::Token { .. } => 1,
+            Event::Retry { .. } => 2,
+            Event::Message { .. } => 3,
+            Event::ToolStart { .. } => 4,
+            Event::ToolEnd { .. } => 5,
+            Event::Ledger { .. } => 6,
+            Event::Usage { .. } => 7,
+            Event::Budget { .. } => 8,
+            Event::Notice { .. } => 9,
+            Event::Log { .. } => 10,
+            Event::Done { .. } => 11,
+        })
+        .collect::<Vec<_>>();
+    assert_eq!(kinds, (0..12).collect::<Vec<_>>());
+    events
+}
+
+#[test]
+fn the_documented_events_are_those_of_the_code_field_by_field() {
+    let rows: Vec<_> =
+        PAGE.lines().skip_while(|line| *line != "## Events").filter(|line| line.starts_with("| `")).collect();
+    // The heading of the table has the form of a row.
+    assert_eq!(rows.len(), every_event().len() + 1, "every row is an event of the code");
+    for event in every_event() {
+        let Value::Object(fields) = serde_json::to_value(&event).unwrap() else { panic!("an object") };
+        let kind = fields["type"].as_str().unwrap();
+        let row = rows.iter().find(|line| line.starts_with(&format!("| `{kind}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/engage-loop.md has no row for the event '{kind}'"));
+        let named = row.split('|').nth(2).unwrap();
+        let documented: Vec<_> = named.split('`').skip(1).step_by(2).collect();
+        let real: Vec<_> = fields.keys().map(String::as_str).filter(|field| *field != "type").collect();
+        assert_eq!(documented, real, "the fields of '{kind}'");
+    }
+}
+
+#[test]
+fn the_documented_endings_are_those_of_the_code() {
+    use animus_core::services::Ending::{Budget, Cancelled, ContextFull, Done, MaxTurns, Repetition};
+    for ending in [Done, MaxTurns, Budget, ContextFull, Repetition, Cancelled] {
+        assert!(PAGE.contains(&format!("| `{}` |", ending.as_str())), "{ending:?}");
+    }
+}

@@ -1,0 +1,17 @@
+//! The agent room at its boundary: real loop, real focus, scripted ports.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "tests fail by panicking, and share their fakes between modules"
+)]
+
+mod docs;
+mod effects;
+mod engage;
+mod pairing;
+mod runs;
+mod support;

@@ -1,0 +1,401 @@
+//! Scripted fakes of the ports, and a bench to run the loop on.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+};
+
+use animus_agent::{RunContext, RunReport};
+use animus_core::{
+    Error, Result,
+    authority::Authority,
+    budget::{Allowance, Budget},
+    event::{Event, Watcher},
+    grant::{Grant, LedgerAccess, LlmGrant},
+    id::{Digest, PluginName},
+    llm::{
+        Content, Message, ModelInfo, Models, Price, Request, Response, ResponseStream, Role, Stop, StreamEvent,
+        ToolInput, ToolResult, ToolUse, Usage,
+    },
+    plugins::{FacultyOutcome, Loaded, PluginSet, Task},
+    services::{CallContext, EngageOptions, Engagement, Principal},
+    tool::{Annotations, Output, Tool},
+};
+use async_trait::async_trait;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+mod tenant;
+pub use tenant::FakeTenant;
+
+// ---- models
+
+/// One scripted answer of the model.
+pub enum Turn {
+    /// The pieces of a stream; the last one is `Done`.
+    Stream(Vec<Result<StreamEvent, Error>>),
+    /// The call itself fails.
+    Fails(Error),
+    /// Some text, then silence.
+    Hangs(&'static str),
+}
+
+/// A model that plays a script and keeps what it was asked.
+#[derive(Default)]
+pub struct Script {
+    turns: Mutex<VecDeque<Turn>>,
+    /// What to answer when the script is over.
+    forever: Mutex<Option<TurnFn>>,
+    pub requests: Mutex<Vec<Request>>,
+    pub window: Mutex<Option<u64>>,
+}
+
+pub const USAGE: Usage = Usage { input_tokens: 100, output_tokens: 10, cached_tokens: 0, cache_write_tokens: 0 };
+/// What [`USAGE`] costs by the scripted model's price.
+pub const COST: u64 = 120;
+
+pub fn response(content: Vec<Content>, stop: Stop) -> Response {
+    Response {
+        message: Message { role: Role::Assistant, content },
+        stop,
+        usage: USAGE,
+        cost_microusd: Some(COST),
+        model: "scripted:model".into(),
+    }
+}
+
+pub fn says(text: &str) -> Turn {
+    let pieces: Vec<_> = text.split_inclusive(' ').map(|word| Ok(StreamEvent::Text(word.to_owned()))).collect();
+    let content = if text.is_empty() { Vec::new() } else { vec![Content::Text { text: text.to_owned() }] };
+    done(pieces, response(content, Stop::EndTurn))
+}
+
+pub fn done(mut pieces: Vec<Result<StreamEvent, Error>>, response: Response) -> Turn {
+    pieces.push(Ok(StreamEvent::Done(response)));
+    Turn::Stream(pieces)
+}
+
+pub fn tool_use(id: &str, name: &str, args: Value) -> Content {
+    let Value::Object(object) = args else { panic!("arguments are an object") };
+    Content::ToolUse(ToolUse { id: id.into(), name: name.into(), input: ToolInput::Object(object) })
+}
+
+pub fn calls(requests: Vec<Content>) -> Turn {
+    done(Vec::new(), response(requests, Stop::ToolUse))
+}
+
+pub fn call(name: &str, args: Value) -> Turn {
+    calls(vec![tool_use("c", name, args)])
+}
+
+impl Script {
+    pub fn of(turns: impl IntoIterator<Item = Turn>) -> Arc<Self> {
+        Arc::new(Self { turns: Mutex::new(turns.into_iter().collect()), ..Self::default() })
+    }
+
+    /// Answers the n-th call (from 0) with `turn(n)`, for ever.
+    pub fn forever(turn: impl Fn(usize) -> Turn + Send + 'static) -> Arc<Self> {
+        Arc::new(Self { forever: Mutex::new(Some(Box::new(turn))), ..Self::default() })
+    }
+
+    pub fn calls(&self) -> usize {
+        self.requests.lock().unwrap().len()
+    }
+
+    pub fn last_request(&self) -> Request {
+        self.requests.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Models for Script {
+    fn roles(&self) -> Vec<String> {
+        vec!["default".into()]
+    }
+
+    fn resolve(&self, role: &str) -> Result<ModelInfo> {
+        Ok(ModelInfo {
+            role: role.to_owned(),
+            models: vec!["scripted:model".into()],
+            context_window: self.window.lock().unwrap().unwrap_or(200_000),
+            max_output: 1_000,
+            price: Some(Price { input: 1_000_000, output: 2_000_000, cached: None, cache_write: None }),
+        })
+    }
+
+    async fn stream(&self, request: Request, cancel: CancellationToken) -> Result<ResponseStream> {
+        let n = self.calls();
+        self.requests.lock().unwrap().push(request);
+        let next = self.turns.lock().unwrap().pop_front();
+        let turn = next.unwrap_or_else(|| match &*self.forever.lock().unwrap() {
+            Some(turn) => turn(n),
+            None => panic!("the script is over"),
+        });
+        match turn {
+            Turn::Fails(error) => Err(error),
+            Turn::Stream(pieces) => Ok(stream::iter(pieces).boxed()),
+            Turn::Hangs(text) => {
+                let first = stream::iter([Ok(StreamEvent::Text(text.to_owned()))]);
+                let silence = async move {
+                    cancel.cancelled().await;
+                    Err(Error::Cancelled)
+                };
+                Ok(first.chain(silence.into_stream()).boxed())
+            }
+        }
+    }
+
+    async fn complete(&self, request: Request, cancel: CancellationToken) -> Result<Response> {
+        let mut pieces = self.stream(request, cancel).await?;
+        while let Some(piece) = pieces.next().await {
+            if let StreamEvent::Done(response) = piece? {
+                return Ok(response);
+            }
+        }
+        panic!("the script's turn has no end")
+    }
+}
+
+// ---- plugins
+
+type ToolFn = Box<dyn Fn(CallContext, Value) -> BoxFuture<'static, Result<Output>> + Send + Sync>;
+type TurnFn = Box<dyn Fn(usize) -> Turn + Send>;
+type FacultyFn = Box<dyn Fn(CallContext, Principal, Task) -> BoxFuture<'static, Result<FacultyOutcome>> + Send + Sync>;
+
+/// A snapshot whose plugins are closures.
+pub struct FakePlugins {
+    loaded: Vec<Arc<Loaded>>,
+    tools: Vec<Arc<Tool>>,
+    functions: BTreeMap<String, ToolFn>,
+    faculty: FacultyFn,
+}
+
+pub fn text(text: impl Into<String>) -> Result<Output> {
+    Ok(Output { text: text.into(), ..Output::default() })
+}
+
+pub const READS: Annotations = Annotations { read_only: true, idempotent: true, destructive: false, open_world: false };
+
+impl FakePlugins {
+    /// The faculty `assistant`, thin over the engage loop: all tools, `max_turns` as given.
+    pub fn new() -> Self {
+        Self::with_options(EngageOptions { tools: vec!["*".into()], ..EngageOptions::default() })
+    }
+
+    pub fn with_options(options: EngageOptions) -> Self {
+        Self::with_faculty(move |cx, by, task| {
+            let options = EngageOptions { prompt: task.instruction, ..options.clone() };
+            async move { Ok(outcome(cx.services.engage(&by, options).await?)) }.boxed()
+        })
+    }
+
+    pub fn with_faculty(
+        faculty: impl Fn(CallContext, Principal, Task) -> BoxFuture<'static, Result<FacultyOutcome>> + Send + Sync + 'static,
+    ) -> Self {
+        let mut plugins =
+            Self { loaded: Vec::new(), tools: Vec::new(), functions: BTreeMap::new(), faculty: Box::new(faculty) };
+        plugins.grant(Grant {
+            tool: ["*".parse().unwrap()].into(),
+            llm: Some(LlmGrant { roles: ["*".parse().unwrap()].into(), max_tokens: 8_192 }),
+            ledger: [LedgerAccess::Append, LedgerAccess::Read].into(),
+            ..Grant::default()
+        });
+        plugins
+    }
+
+    /// What the faculty may do.
+    pub fn grant(&mut self, grant: Grant) {
+        let name = PluginName::new("assistant").unwrap();
+        let authority = Authority::new(name.clone(), Grant::everything(), grant, Grant::everything());
+        self.loaded = vec![Arc::new(Loaded {
+            name,
+            generation: 3,
+            digest: Digest::of(b"assistant"),
+            authority: Arc::new(authority),
+            is_faculty: true,
+            tools: Vec::new(),
+        })];
+    }
+
+    pub fn tool(
+        mut self,
+        name: &str,
+        annotations: Annotations,
+        function: impl Fn(CallContext, Value) -> BoxFuture<'static, Result<Output>> + Send + Sync + 'static,
+    ) -> Self {
+        self.tools.push(Arc::new(Tool {
+            name: name.into(),
+            description: format!("does {name}"),
+            input_schema: json!({ "type": "object" }),
+            output_schema: None,
+            annotations,
+        }));
+        self.tools.sort_by(|a, b| a.name.cmp(&b.name));
+        self.functions.insert(name.into(), Box::new(function));
+        self
+    }
+
+    /// A tool that only reads and always answers the same.
+    pub fn reads(self, name: &str, answer: &'static str) -> Self {
+        self.tool(name, READS, move |_, _| async move { text(answer) }.boxed())
+    }
+
+    pub fn principal(&self, cx: &CallContext) -> Principal {
+        let faculty = &self.loaded[0];
+        Principal {
+            tenant: cx.tenant.clone(),
+            focus: cx.focus,
+            authority: faculty.authority.clone(),
+            generation: faculty.generation,
+            digest: faculty.digest,
+            depth: cx.depth,
+            parent: cx.parent,
+        }
+    }
+}
+
+pub fn outcome(engagement: Engagement) -> FacultyOutcome {
+    FacultyOutcome {
+        success: true,
+        summary: engagement.text,
+        data: Some(json!({ "ending": engagement.ending, "turns": engagement.turns, "calls": engagement.tool_calls })),
+    }
+}
+
+#[async_trait]
+impl PluginSet for FakePlugins {
+    fn plugins(&self) -> &[Arc<Loaded>] {
+        &self.loaded
+    }
+
+    fn plugin(&self, name: &str) -> Option<&Arc<Loaded>> {
+        self.loaded.iter().find(|p| p.name.as_str() == name)
+    }
+
+    fn tools(&self) -> &[Arc<Tool>] {
+        &self.tools
+    }
+
+    fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
+        self.tools.iter().find(|t| t.name == name)
+    }
+
+    async fn call_tool(&self, cx: &CallContext, name: &str, args: String) -> Result<Output> {
+        let function = &self.functions[name];
+        function(cx.clone(), serde_json::from_str(&args).unwrap()).await
+    }
+
+    async fn engage(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<FacultyOutcome> {
+        if self.plugin(faculty).is_none() {
+            return Err(Error::NotFound(format!("there is no plugin '{faculty}'")));
+        }
+        // As the runtime does: a call that is cancelled is dropped where it stands.
+        tokio::select! {
+            biased;
+            outcome = (self.faculty)(cx.clone(), self.principal(cx), task) => outcome,
+            () = cx.cancel.cancelled() => Err(Error::Cancelled),
+        }
+    }
+}
+
+// ---- watchers
+
+/// Keeps every event.
+#[derive(Default)]
+pub struct Watch(pub Mutex<Vec<Event>>);
+
+impl Watcher for Watch {
+    fn event(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+// ---- the bench
+
+/// Everything that a run needs.
+pub struct Bench {
+    pub tenant: Arc<FakeTenant>,
+    pub script: Arc<Script>,
+    pub watch: Arc<Watch>,
+    pub cx: RunContext,
+}
+
+impl Bench {
+    pub fn new(script: Arc<Script>, plugins: FakePlugins) -> Self {
+        let (tenant, watch) = (Arc::new(FakeTenant::default()), Arc::new(Watch::default()));
+        let cx = RunContext {
+            tenant: tenant.clone(),
+            plugins: Arc::new(plugins),
+            models: script.clone(),
+            watcher: watch.clone(),
+            budget: Budget::new("run", Allowance::default()),
+            tools: None,
+            workspace: None,
+            cancel: CancellationToken::new(),
+        };
+        Self { tenant, script, watch, cx }
+    }
+
+    pub fn budget(mut self, tokens: u64) -> Self {
+        self.cx.budget = Budget::new("run", Allowance { tokens: Some(tokens), microusd: None });
+        self
+    }
+
+    /// Runs one work item and checks what holds of every run: it is settled, everything that began has its outcome,
+    /// nothing stays reserved, `Done` is the last event and the only one of its kind, and every conversation that a
+    /// model was sent is in order.
+    pub async fn run(&self) -> RunReport {
+        let work = self.tenant.submit("assistant", "do it");
+        let report = animus_agent::run(self.cx.clone(), work).await;
+        assert_eq!(self.tenant.state(report.work), report.state);
+        assert!(self.tenant.journal().iter().all(|record| record.outcome.is_some()), "{:#?}", self.tenant.journal());
+        assert_eq!(self.cx.budget.standing().reserved, Default::default());
+        let events = self.events();
+        let dones = events.iter().filter(|event| matches!(event, Event::Done { .. })).count();
+        assert!(dones == 1 && matches!(events.last(), Some(Event::Done { .. })), "{events:#?}");
+        for request in self.script.requests.lock().unwrap().iter() {
+            assert_paired(&request.messages);
+        }
+        report
+    }
+
+    pub fn events(&self) -> Vec<Event> {
+        self.watch.0.lock().unwrap().clone()
+    }
+
+    /// The results that the model read last, in order.
+    pub fn last_results(&self) -> Vec<ToolResult> {
+        results(&self.script.last_request().messages)
+    }
+
+    pub fn notices(&self) -> Vec<String> {
+        let notice = |event| match event {
+            Event::Notice { text } => Some(text),
+            _ => None,
+        };
+        self.events().into_iter().filter_map(notice).collect()
+    }
+}
+
+/// The results in the last message.
+pub fn results(messages: &[Message]) -> Vec<ToolResult> {
+    let result = |part: &Content| match part {
+        Content::ToolResult(result) => Some(result.clone()),
+        _ => None,
+    };
+    messages.last().unwrap().content.iter().filter_map(result).collect()
+}
+
+/// Roles alternate, the user begins, and every tool request has exactly one result, in the next message.
+pub fn assert_paired(messages: &[Message]) {
+    let mut open: Vec<String> = Vec::new();
+    for (at, message) in messages.iter().enumerate() {
+        assert_eq!(message.role, if at % 2 == 0 { Role::User } else { Role::Assistant }, "{messages:#?}");
+        assert!(!message.content.is_empty(), "{messages:#?}");
+        let answered: Vec<String> = results(std::slice::from_ref(message)).into_iter().map(|r| r.id).collect();
+        assert_eq!(answered, open, "{messages:#?}");
+        open = message.tool_uses().map(|tool_use| tool_use.id.clone()).collect();
+    }
+    assert!(open.is_empty(), "{messages:#?}");
+}
