@@ -1,0 +1,347 @@
+//! What is installed, granted and serving, as pinned snapshots.
+//!
+//! A snapshot is immutable; publishing a new one swaps a pointer, and whoever holds an old one keeps it and the code
+//! that it needs. Nothing is compiled, linked or even read before its first call.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use animus_core::{
+    Error, Result,
+    authority::Authority,
+    grant::Grant,
+    id::{Digest, PluginName, TenantId},
+    manifest::Manifest,
+    plugins::{FacultyOutcome, Loaded, PluginSet, Task},
+    services::CallContext,
+    store::{self, PluginState, Tenant},
+    text::nearest,
+    tool::{Output, Tool},
+};
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+use wasmtime::component::Component;
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use crate::{
+    artifact::Artifacts,
+    bindings::{faculty, json_object},
+    call::{Callee, Linked},
+    egress::Egress,
+    limits::Limit,
+    linker::{self, Linkers, Shape},
+    text,
+};
+
+/// What all snapshots of a host share.
+struct Shared {
+    artifacts: Arc<Artifacts>,
+    linkers: Linkers,
+    egress: Arc<Egress>,
+    /// Code by content, as long as any snapshot holds it.
+    codes: Mutex<HashMap<Digest, Weak<Code>>>,
+}
+
+/// A component, and how it was linked for each shape of grant.
+struct Code {
+    digest: Digest,
+    component: OnceCell<Component>,
+    linked: Mutex<HashMap<Shape, Arc<Linked>>>,
+}
+
+/// The plugins of all tenants.
+pub struct Registry {
+    shared: Arc<Shared>,
+    tenants: Mutex<HashMap<TenantId, Arc<Slot>>>,
+}
+
+/// One tenant's snapshot.
+#[derive(Default)]
+struct Slot {
+    snapshot: ArcSwapOption<Snapshot>,
+    /// One refresh at a time.
+    refreshing: tokio::sync::Mutex<()>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Everything kept behind these locks is valid at every point.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Registry {
+    /// A registry without tenants.
+    #[must_use]
+    pub fn new(artifacts: Arc<Artifacts>, egress: Arc<Egress>) -> Self {
+        let linkers = Linkers::new(artifacts.engine().clone());
+        Self {
+            shared: Arc::new(Shared { artifacts, linkers, egress, codes: Mutex::default() }),
+            tenants: Mutex::default(),
+        }
+    }
+
+    /// The tenant's snapshot as of now: a new one only when plugins, grants or the ceiling have changed. Plugins that
+    /// did not change keep what was loaded of them.
+    ///
+    /// # Errors
+    /// What the store fails with. A plugin whose manifest this host cannot read is left out and logged, so that it
+    /// does not take the others down.
+    pub async fn refresh(&self, tenant: &Arc<dyn Tenant>, ceiling: &Grant) -> Result<Arc<Snapshot>> {
+        let slot = lock(&self.tenants).entry(tenant.id().clone()).or_default().clone();
+        let _one = slot.refreshing.lock().await;
+        // Asked for before the records are read: a change in between shows at the next refresh.
+        let revision = tenant.plugins_revision().await?;
+        let old = slot.snapshot.load_full();
+        if let Some(old) = &old
+            && old.revision == revision
+            && old.ceiling == *ceiling
+        {
+            return Ok(old.clone());
+        }
+        let records = tenant.plugins().await?;
+        let snapshot = Arc::new(self.build(tenant, ceiling, revision, records, old.as_deref()));
+        slot.snapshot.store(Some(snapshot.clone()));
+        lock(&self.shared.codes).retain(|_, code| code.strong_count() > 0);
+        Ok(snapshot)
+    }
+
+    /// The tenant's last snapshot, without asking the store.
+    #[must_use]
+    pub fn snapshot(&self, tenant: &TenantId) -> Option<Arc<Snapshot>> {
+        lock(&self.tenants).get(tenant)?.snapshot.load_full()
+    }
+
+    pub(crate) fn artifacts(&self) -> &Arc<Artifacts> {
+        &self.shared.artifacts
+    }
+
+    pub(crate) fn linkers(&self) -> &Linkers {
+        &self.shared.linkers
+    }
+
+    pub(crate) fn egress(&self) -> &Arc<Egress> {
+        &self.shared.egress
+    }
+
+    fn build(
+        &self,
+        tenant: &Arc<dyn Tenant>,
+        ceiling: &Grant,
+        revision: u64,
+        records: Vec<store::Plugin>,
+        old: Option<&Snapshot>,
+    ) -> Snapshot {
+        let same_ceiling = old.filter(|old| old.ceiling == *ceiling);
+        let mut plugins = Vec::with_capacity(records.len());
+        for record in records {
+            if record.state != PluginState::Serving {
+                continue;
+            }
+            let kept = same_ceiling.and_then(|old| old.by_name.get(record.name.as_str()));
+            match kept.filter(|plugin| plugin.record == record) {
+                Some(plugin) => plugins.push(plugin.clone()),
+                None => match self.plugin(tenant, ceiling, record) {
+                    Ok(plugin) => plugins.push(Arc::new(plugin)),
+                    Err((name, error)) => tracing::error!(plugin = %name, %error, "plugin left out"),
+                },
+            }
+        }
+        Snapshot::new(revision, ceiling.clone(), plugins)
+    }
+
+    fn plugin(
+        &self,
+        tenant: &Arc<dyn Tenant>,
+        ceiling: &Grant,
+        record: store::Plugin,
+    ) -> Result<Plugin, (PluginName, Error)> {
+        let manifest = Manifest::parse(&record.manifest).map_err(|error| (record.name.clone(), error))?;
+        let granted = record.granted.clone().unwrap_or_default();
+        let authority = Authority::new(record.name.clone(), manifest.request, granted, ceiling.clone());
+        let loaded = Loaded {
+            name: record.name.clone(),
+            generation: record.generation,
+            digest: record.digest,
+            authority: Arc::new(authority),
+            is_faculty: record.is_faculty,
+            tools: record.tools.iter().cloned().map(Arc::new).collect(),
+        };
+        Ok(Plugin {
+            shape: Shape::of(loaded.authority.effective()),
+            loaded: Arc::new(loaded),
+            code: self.shared.code(record.digest),
+            linked: OnceCell::new(),
+            config: Arc::new(manifest.config.into_iter().collect()),
+            tenant: tenant.clone(),
+            shared: self.shared.clone(),
+            record,
+        })
+    }
+}
+
+impl Shared {
+    fn code(&self, digest: Digest) -> Arc<Code> {
+        let mut codes = lock(&self.codes);
+        if let Some(code) = codes.get(&digest).and_then(Weak::upgrade) {
+            return code;
+        }
+        let code = Arc::new(Code { digest, component: OnceCell::new(), linked: Mutex::default() });
+        codes.insert(digest, Arc::downgrade(&code));
+        code
+    }
+}
+
+/// A plugin of a snapshot.
+struct Plugin {
+    record: store::Plugin,
+    loaded: Arc<Loaded>,
+    shape: Shape,
+    code: Arc<Code>,
+    /// The code, linked for this plugin's grant.
+    linked: OnceCell<Arc<Linked>>,
+    config: Arc<WasiConfigVariables>,
+    tenant: Arc<dyn Tenant>,
+    shared: Arc<Shared>,
+}
+
+impl Plugin {
+    async fn callee(&self) -> Result<Callee<'_>> {
+        Ok(Callee {
+            linked: self.linked.get_or_try_init(|| self.link()).await?,
+            authority: &self.loaded.authority,
+            generation: self.loaded.generation,
+            digest: self.loaded.digest,
+            config: &self.config,
+            egress: &self.shared.egress,
+        })
+    }
+
+    /// Loads and links, each at most once for all snapshots.
+    async fn link(&self) -> Result<Arc<Linked>> {
+        let digest = self.code.digest;
+        let load = || self.shared.artifacts.load(digest, self.tenant.artifact(&digest));
+        let component = self.code.component.get_or_try_init(load).await?;
+        linker::check(&linker::imports(self.shared.artifacts.engine(), component), &self.loaded.authority)?;
+        let mut linked = lock(&self.code.linked);
+        if let Some(linked) = linked.get(&self.shape) {
+            return Ok(linked.clone());
+        }
+        let fresh = Arc::new(Linked::new(self.shared.linkers.link(component, self.shape)?));
+        linked.insert(self.shape, fresh.clone());
+        Ok(fresh)
+    }
+}
+
+/// A tenant's plugins at one moment.
+pub struct Snapshot {
+    revision: u64,
+    ceiling: Grant,
+    plugins: Vec<Arc<Loaded>>,
+    by_name: HashMap<String, Arc<Plugin>>,
+    tools: Vec<Arc<Tool>>,
+    by_tool: HashMap<String, (Arc<Tool>, Arc<Plugin>)>,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("revision", &self.revision)
+            .field("plugins", &self.plugins)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    fn new(revision: u64, ceiling: Grant, mut plugins: Vec<Arc<Plugin>>) -> Self {
+        plugins.sort_by(|a, b| a.loaded.name.cmp(&b.loaded.name));
+        let by_tool: HashMap<_, _> = plugins
+            .iter()
+            .flat_map(|plugin| plugin.loaded.tools.iter().map(move |tool| (tool, plugin)))
+            .map(|(tool, plugin)| (tool.name.clone(), (tool.clone(), plugin.clone())))
+            .collect();
+        let mut tools: Vec<_> = by_tool.values().map(|(tool, _)| tool.clone()).collect();
+        tools.sort_by(|a, b| a.name.cmp(&b.name));
+        Self {
+            revision,
+            ceiling,
+            plugins: plugins.iter().map(|plugin| plugin.loaded.clone()).collect(),
+            by_name: plugins.into_iter().map(|plugin| (plugin.loaded.name.to_string(), plugin)).collect(),
+            tools,
+            by_tool,
+        }
+    }
+
+    /// The store's revision that it shows.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+#[async_trait]
+impl PluginSet for Snapshot {
+    fn plugins(&self) -> &[Arc<Loaded>] {
+        &self.plugins
+    }
+
+    fn plugin(&self, name: &str) -> Option<&Arc<Loaded>> {
+        self.by_name.get(name).map(|plugin| &plugin.loaded)
+    }
+
+    fn tools(&self) -> &[Arc<Tool>] {
+        &self.tools
+    }
+
+    fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
+        self.by_tool.get(name).map(|(tool, _)| tool)
+    }
+
+    async fn call_tool(&self, cx: &CallContext, name: &str, args: String) -> Result<Output> {
+        let Some((_, plugin)) = self.by_tool.get(name) else {
+            return Err(not_found("tool", name, self.by_tool.keys().map(String::as_str)));
+        };
+        json_object("the arguments", &args)?;
+        let callee = plugin.callee().await?;
+        let tools = callee.linked.tools.as_ref().ok_or_else(|| no_export(&plugin.loaded.name, "animus:tool/tools"))?;
+        let short = name.split_once('.').map_or(name, |(_, short)| short);
+        let result = callee
+            .run(cx, async |store, instance| {
+                tools.load(&mut *store, instance)?.call_call_tool(&mut *store, short, &args).await
+            })
+            .await?;
+        let size = result.text.len()
+            + result.structured.as_ref().map_or(0, String::len)
+            + result.images.iter().map(|image| image.data.len()).sum::<usize>();
+        let limits = plugin.loaded.authority.limits();
+        if u64::try_from(size).unwrap_or(u64::MAX) > limits.output_bytes {
+            return Err(Limit::Output.error(plugin.loaded.name.as_str(), limits));
+        }
+        result.try_into()
+    }
+
+    async fn engage(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<FacultyOutcome> {
+        let Some(plugin) = self.by_name.get(faculty) else {
+            let known = self.by_name.values().filter(|p| p.loaded.is_faculty).map(|p| p.record.name.as_str());
+            return Err(not_found("faculty", faculty, known));
+        };
+        let callee = plugin.callee().await?;
+        let export = callee.linked.faculty.as_ref();
+        let export = export.ok_or_else(|| no_export(&plugin.loaded.name, "animus:faculty/faculty"))?;
+        let task = faculty::Task::from(task);
+        let outcome = callee
+            .run(cx, async |store, instance| export.load(&mut *store, instance)?.call_engage(&mut *store, &task).await)
+            .await?;
+        outcome.try_into()
+    }
+}
+
+fn no_export(plugin: &PluginName, interface: &str) -> Error {
+    Error::Invalid(format!("'{plugin}' does not export {interface}"))
+}
+
+fn not_found<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    let hint = nearest(name, known).map_or(String::new(), |near| format!("; did you mean '{near}'?"));
+    Error::NotFound(format!("no {what} '{}'{hint}", text::cut(name.escape_debug().to_string(), 200)))
+}

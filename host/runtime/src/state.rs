@@ -1,0 +1,201 @@
+//! What a store holds: the principal it belongs to, its meter, and the contexts of the interfaces that are linked.
+
+use std::{path::Path, sync::Arc};
+
+use animus_core::{
+    Denial, Error,
+    grant::{Capability, Grant, PathGrant, PathMode},
+    services::{CallContext, Principal, Services},
+};
+use http::Request;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
+use wasmtime_wasi_http::{
+    Error as Code, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+use crate::{
+    bindings::types,
+    egress::{Egress, Outgoing},
+    limits::{Meter, Reached},
+    stdio::Capture,
+};
+
+/// On whose behalf a store runs, and the host's side of that. Never changes.
+pub(crate) struct Who {
+    pub(crate) principal: Principal,
+    pub(crate) services: Arc<dyn Services>,
+}
+
+impl Who {
+    /// Checks one use against the plugin's own grant.
+    pub(crate) fn check(&self, capability: &Capability) -> Result<(), Error> {
+        self.principal.authority.check(capability).map_err(Into::into)
+    }
+}
+
+/// A store's data. It lives for one call.
+pub(crate) struct State {
+    pub(crate) who: Arc<Who>,
+    pub(crate) meter: Meter,
+    pub(crate) capture: Arc<Capture>,
+    pub(crate) table: ResourceTable,
+    pub(crate) wasi: WasiCtx,
+    pub(crate) config: Arc<WasiConfigVariables>,
+    /// The first denial of this call, with what the operator can do about it; the guest saw less.
+    pub(crate) refusal: Option<Denial>,
+    http: WasiHttpCtx,
+    way_out: WayOut,
+}
+
+impl State {
+    /// Opens the granted folders, and a way out for HTTP where it is granted.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a granted folder that cannot be opened, [`Error::Invalid`] for `$workspace` where the
+    /// call has none.
+    pub(crate) fn new(
+        principal: Principal,
+        cx: &CallContext,
+        config: Arc<WasiConfigVariables>,
+        egress: &Arc<Egress>,
+    ) -> Result<Self, Error> {
+        let limits = *principal.authority.limits();
+        let who = Arc::new(Who { principal, services: cx.services.clone() });
+        let capture = Capture::new(who.clone());
+        let grant = who.principal.authority.effective();
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(capture.stdout()).stderr(capture.stderr()).max_random_size(1 << 20);
+        open_folders(&mut wasi, grant, cx.workspace.as_deref())?;
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
+        let way_out = match grant.http {
+            Some(_) => WayOut::Open(egress.open(who.principal.clone(), who.services.clone())),
+            None => WayOut::Closed(Closed),
+        };
+        Ok(Self {
+            meter: Meter::new(limits),
+            capture,
+            table,
+            wasi: wasi.build(),
+            config,
+            refusal: None,
+            http: WasiHttpCtx::new(),
+            way_out,
+            who,
+        })
+    }
+
+    /// The host's own interfaces' view of the store.
+    pub(crate) fn host(&mut self) -> HostView<'_> {
+        HostView { who: &self.who, meter: &mut self.meter, table: &mut self.table, refusal: &mut self.refusal }
+    }
+
+    /// Ends what the call left behind: buffered output, requests under way. Returns when that is logged and journaled.
+    pub(crate) async fn finish(&mut self) {
+        self.capture.finish();
+        if let WayOut::Open(outgoing) = std::mem::replace(&mut self.way_out, WayOut::Closed(Closed)) {
+            self.refusal = self.refusal.take().or_else(|| outgoing.refusal());
+            outgoing.finish().await;
+        }
+    }
+}
+
+/// Preopens are the whole authority over files: a guest can name nothing that is not beneath one.
+fn open_folders(wasi: &mut WasiCtxBuilder, grant: &Grant, workspace: Option<&Path>) -> Result<(), Error> {
+    for path in &grant.paths {
+        let host = resolve(path, workspace)?;
+        let perms = match path.mode {
+            PathMode::Ro => FsPerms::ReadOnly,
+            PathMode::Rw => FsPerms::ReadWrite,
+        };
+        wasi.preopened_dir(&host, &path.guest, perms).map_err(|e| {
+            Error::NotFound(format!(
+                "the granted folder {} cannot be opened: {e}; make it, or change the grant",
+                host.display()
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+fn resolve(path: &PathGrant, workspace: Option<&Path>) -> Result<std::path::PathBuf, Error> {
+    // A grant that comes from a file was checked when it was read; one that was not must not open anything.
+    path.check()?;
+    if path.host == "*" || path.guest == "*" {
+        return Err(Error::Invalid(format!("'{path:?}' names no folder: `*` is for ceilings")));
+    }
+    match path.host.strip_prefix("$workspace") {
+        None => Ok(path.host.clone().into()),
+        Some(rest) => workspace.map(|folder| folder.join(rest.trim_start_matches('/'))).ok_or_else(|| {
+            Error::Invalid("the plugin is granted $workspace, and this call has none; give one with --workspace".into())
+        }),
+    }
+}
+
+/// The part of the state that the host's own interfaces use.
+pub(crate) struct HostView<'a> {
+    pub(crate) who: &'a Who,
+    pub(crate) meter: &'a mut Meter,
+    pub(crate) table: &'a mut ResourceTable,
+    refusal: &'a mut Option<Denial>,
+}
+
+impl<'a> HostView<'a> {
+    /// Counts the call, and says who makes it; beyond `host_calls` the guest is ended.
+    pub(crate) fn enter(&mut self) -> Result<&'a Who, Reached> {
+        self.meter.host_call()?;
+        Ok(self.who)
+    }
+
+    /// What the guest gets of an outcome. A denial is kept whole for the operator.
+    pub(crate) fn answer<T, U: From<T>>(&mut self, outcome: Result<T, Error>) -> Result<U, types::Error> {
+        outcome.map(Into::into).map_err(|error| {
+            if let Error::Denied(denial) = &error {
+                let Principal { tenant, focus, .. } = &self.who.principal;
+                tracing::warn!(%tenant, %focus, %denial, "denied");
+                self.refusal.get_or_insert_with(|| (**denial).clone());
+            }
+            error.into()
+        })
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let hooks: &mut dyn WasiHttpHooks = match &mut self.way_out {
+            WayOut::Open(outgoing) => outgoing,
+            WayOut::Closed(closed) => closed,
+        };
+        WasiHttpCtxView { hooks, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+enum WayOut {
+    Open(Outgoing),
+    Closed(Closed),
+}
+
+/// No way out: without an HTTP grant nothing is linked that leads here, and after a call nothing runs.
+struct Closed;
+
+impl WasiHttpHooks for Closed {
+    fn send_request(
+        &mut self,
+        _: Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Code>> + Send>,
+    ) -> Box<
+        dyn Future<Output = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Code>> + Send>), Code>>
+            + Send,
+    > {
+        Box::new(async { Err(Code::HttpRequestDenied) })
+    }
+}

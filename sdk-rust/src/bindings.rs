@@ -1,0 +1,58 @@
+//! What `wit-bindgen` makes of `wit/`. Plugins see only the names that the other modules re-export.
+
+/// What a plugin may import. A component keeps only the imports that its code really calls.
+pub mod imports {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "animus:plugin/imports",
+        generate_all,
+        additional_derives: [PartialEq],
+    });
+}
+
+/// `wasi:config`.
+pub mod config {
+    wit_bindgen::generate!({ path: "wit", world: "wasi:config/imports", generate_all });
+}
+
+/// The exports of a tool plugin.
+pub mod tool_plugin {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "animus:plugin/tool-plugin",
+        with: {
+            "animus:types/types@0.1.0": super::imports::animus::types::types,
+            "animus:llm/llm@0.1.0": super::imports::animus::llm::llm,
+            "animus:ledger/ledger@0.1.0": super::imports::animus::ledger::ledger,
+            "animus:memory/memory@0.1.0": super::imports::animus::memory::memory,
+            "animus:tool/types@0.1.0": super::imports::animus::tool::types,
+            "animus:tool/tool@0.1.0": super::imports::animus::tool::tool,
+            "animus:faculty/engage@0.1.0": super::imports::animus::faculty::engage,
+            "animus:tool/tools@0.1.0": generate,
+        },
+        export_macro_name: "export_tool_plugin",
+        pub_export_macro: true,
+        default_bindings_module: "$crate::bindings::tool_plugin",
+    });
+}
+
+/// The exports of a faculty.
+pub mod faculty_plugin {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "animus:plugin/faculty-plugin",
+        with: {
+            "animus:types/types@0.1.0": super::imports::animus::types::types,
+            "animus:llm/llm@0.1.0": super::imports::animus::llm::llm,
+            "animus:ledger/ledger@0.1.0": super::imports::animus::ledger::ledger,
+            "animus:memory/memory@0.1.0": super::imports::animus::memory::memory,
+            "animus:tool/types@0.1.0": super::imports::animus::tool::types,
+            "animus:tool/tool@0.1.0": super::imports::animus::tool::tool,
+            "animus:faculty/engage@0.1.0": super::imports::animus::faculty::engage,
+            "animus:faculty/faculty@0.1.0": generate,
+        },
+        export_macro_name: "export_faculty_plugin",
+        pub_export_macro: true,
+        default_bindings_module: "$crate::bindings::faculty_plugin",
+    });
+}

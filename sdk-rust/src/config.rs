@@ -1,0 +1,15 @@
+//! The plugin's configuration: `[extism.config]` of its manifest. Needs no capability.
+
+use crate::{Error, Result, bindings::config::wasi::config::store as host};
+
+/// The value of a key; none where the manifest has no such key.
+///
+/// # Errors
+/// [`Error::Internal`] when the host cannot read its configuration.
+pub fn get(key: &str) -> Result<Option<String>> {
+    host::get(key).map_err(|error| match error {
+        host::Error::Upstream(text) | host::Error::Io(text) => {
+            Error::internal(format!("read configuration '{key}': {text}"))
+        }
+    })
+}

@@ -1,0 +1,95 @@
+//! Write Animus plugins in Rust.
+//!
+//! A plugin is a WebAssembly component. It can compute, and beyond that do what its operator granted: nothing else is
+//! even linked. This crate gives its author plain Rust: a struct with doc comments is a tool, its fields are the
+//! arguments, and their JSON Schema is derived.
+//!
+//! ```
+//! use animus_sdk::prelude::*;
+//!
+//! /// Greets somebody by name.
+//! #[derive(Deserialize, JsonSchema)]
+//! struct Greet {
+//!     /// Who is greeted.
+//!     name: String,
+//! }
+//!
+//! impl Tool for Greet {
+//!     const NAME: &str = "greet";
+//!     const ANNOTATIONS: Annotations = Annotations::READ_ONLY;
+//!     type Output = String;
+//!
+//!     fn call(self) -> Result<String> {
+//!         Ok(format!("Hello, {}!", self.name))
+//!     }
+//! }
+//!
+//! export_tools!(Greet);
+//! ```
+//!
+//! The crate of a plugin has `crate-type = ["cdylib"]`, depends on `animus-sdk`, `serde` and `schemars`, and is built for
+//! `wasm32-wasip2`.
+//!
+//! | to … | use | capability |
+//! |---|---|---|
+//! | offer tools | [`Tool`], [`export_tools!`] | |
+//! | be a faculty | [`Faculty`], [`export_faculty!`] | |
+//! | run the host's agent loop | [`engage`] | `llm`, `tool` |
+//! | ask a model | [`llm`] | `llm` |
+//! | call other plugins' tools | [`tools`] | `tool` |
+//! | write and read the work's ledger | [`ledger`] | `ledger` |
+//! | remember beyond the work | [`memory`] | `memory` |
+//! | speak HTTP | [`http`] | `http` |
+//! | read files | [`std::fs`] below the granted folders | `allowed_paths` |
+//! | read configuration | [`config`] | none |
+//!
+//! Where a call needs a capability that was not granted, it fails with [`Error::Denied`]; a plugin that imports an
+//! interface without any grant for it is not even started.
+//!
+//! Natively (in unit tests) tools can be called, but the host's side is not there: a call to it panics.
+
+#[doc(hidden)]
+pub mod bindings;
+
+pub mod config;
+pub mod engage;
+mod error;
+mod faculty;
+pub mod http;
+pub mod ledger;
+pub mod llm;
+pub mod memory;
+mod panics;
+mod schema;
+pub mod tool;
+pub mod tools;
+
+pub use error::{Context, Denial, Error, Gate, Result, Unlock};
+pub use faculty::{Faculty, Outcome, Task};
+pub use tool::{Annotations, Json, Tool, ToolOutput};
+
+/// What nearly every plugin needs.
+pub mod prelude {
+    pub use crate::{
+        Annotations, Context, Error, Faculty, Json, Outcome, Result, Task, Tool, ToolOutput, export_faculty,
+        export_tools,
+    };
+    pub use schemars::JsonSchema;
+    pub use serde::{Deserialize, Serialize};
+    pub use serde_json::{Value, json};
+}
+
+/// For the macros of this crate only.
+#[doc(hidden)]
+pub mod private {
+    pub use crate::{faculty::run_faculty, tool::run_tool};
+}
+
+// The examples of the documentation are compiled and run.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/plugin-authors-guide.md")]
+    struct Guide;
+}

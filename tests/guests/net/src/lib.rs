@@ -1,0 +1,7 @@
+//! Tools that reach for the network.
+
+mod tools;
+
+include!("../../registry.rs");
+use fixture::serve;
+foreach_net_tool!(serve);

@@ -1,0 +1,109 @@
+use fixture::{
+    Answer, ToolResult, Value,
+    animus::{
+        faculty::engage,
+        ledger::ledger::{self, EntryType, Filter},
+        llm::llm::{self, Content, Message, Request, Role},
+        memory::memory::{self, RecallOptions},
+        tool::tool,
+    },
+    text,
+};
+
+fn done<T>(_: T) -> String {
+    "done".to_owned()
+}
+
+fn request(args: &Value) -> Request {
+    Request {
+        model: text(args, "model").to_owned(),
+        system: None,
+        messages: vec![Message { role: Role::User, content: vec![Content::Text("hello".to_owned())] }],
+        tools: Vec::new(),
+        max_tokens: args["max_tokens"].as_u64().map(|n| n as u32),
+        temperature: None,
+    }
+}
+
+pub fn llm_complete(args: &Value) -> Answer {
+    llm::complete(&request(args)).map(done)
+}
+
+/// Reads the answer to its end.
+pub fn llm_open_stream(args: &Value) -> Answer {
+    let stream = llm::open_stream(&request(args))?;
+    while stream.next()?.is_some() {}
+    Ok("done".to_owned())
+}
+
+pub fn llm_list_models(_: &Value) -> Answer {
+    Ok(llm::list_models().join(","))
+}
+
+pub fn ledger_append(args: &Value) -> Answer {
+    ledger::append(EntryType::Note, text(args, "text")).map(|seq| seq.to_string())
+}
+
+pub fn ledger_read(_: &Value) -> Answer {
+    let entries = ledger::read(Filter { entry_type: None, last_n: None })?;
+    Ok(entries.into_iter().map(|entry| entry.content).collect::<Vec<_>>().join(","))
+}
+
+pub fn ledger_formatted(_: &Value) -> Answer {
+    ledger::formatted()
+}
+
+pub fn memory_store(args: &Value) -> Answer {
+    memory::store(text(args, "text"), "fact", &[])
+}
+
+pub fn memory_recall(args: &Value) -> Answer {
+    let hits = memory::recall(text(args, "text"), &RecallOptions { limit: None, kind: None, tags: Vec::new() })?;
+    Ok(hits.into_iter().map(|hit| hit.item.content).collect::<Vec<_>>().join(","))
+}
+
+pub fn memory_get(args: &Value) -> Answer {
+    memory::get(text(args, "id")).map(|item| item.content)
+}
+
+pub fn memory_forget(args: &Value) -> Answer {
+    memory::forget(text(args, "id")).map(done)
+}
+
+pub fn memory_tag(args: &Value) -> Answer {
+    memory::tag(text(args, "id"), "tagged").map(done)
+}
+
+pub fn tool_list(_: &Value) -> Answer {
+    Ok(tool::list().into_iter().map(|tool| tool.name).collect::<Vec<_>>().join(","))
+}
+
+pub fn tool_describe(args: &Value) -> Answer {
+    tool::describe(text(args, "name")).map(|tool| tool.name)
+}
+
+/// Passes the result on as it came. With its own name as `name` it calls itself.
+pub fn tool_call(args: &Value) -> Result<ToolResult, fixture::Error> {
+    let inner = if args["args"].is_null() { args } else { &args["args"] };
+    tool::call(text(args, "name"), &inner.to_string())
+}
+
+pub fn engage_run(args: &Value) -> Answer {
+    let options = engage::Options {
+        system: String::new(),
+        prompt: "hello".to_owned(),
+        model: text(args, "model").to_owned(),
+        tools: Vec::new(),
+        max_turns: None,
+        max_tokens: None,
+        temperature: None,
+    };
+    engage::run(&options).map(|engagement| engagement.text)
+}
+
+/// Calls the host for ever.
+pub fn flood(_: &Value) -> Answer {
+    loop {
+        tool::list();
+    }
+}

@@ -1,0 +1,183 @@
+//! A host put together as the command line does it: SQLite, the real runtime, the real focus. Only the model is not real.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use animus_agent::{CallReport, RunContext, call_tool};
+use animus_core::{
+    Result,
+    budget::{Allowance, Budget},
+    event::{Event, Watcher},
+    grant::Grant,
+    id::{PluginName, TenantId},
+    journal::Record,
+    manifest::Manifest,
+    package,
+    store::{NewGeneration, Store as _, Tenant},
+    tool::{Annotations, Output, Tool},
+};
+use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Prepared, Registry, egress::Resolver};
+use animus_store::{MasterKey, Sqlite};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Guest, guests, models::Laconic};
+
+/// A host with an empty store and an empty workspace.
+pub struct TestHost {
+    home: TempDir,
+    tenant: Arc<dyn Tenant>,
+    registry: Registry,
+    log: Arc<Log>,
+}
+
+/// The lines that plugins wrote.
+#[derive(Default)]
+struct Log(Mutex<Vec<String>>);
+
+impl Watcher for Log {
+    fn event(&self, event: Event) {
+        if let Event::Log { line, .. } = event {
+            self.0.lock().unwrap().push(line);
+        }
+    }
+}
+
+/// One for each test process: a pool of address space, and code that is compiled once for all builds.
+fn artifacts() -> Arc<Artifacts> {
+    static ARTIFACTS: OnceLock<Arc<Artifacts>> = OnceLock::new();
+    let open = || {
+        let engine = Engine::new(&EngineConfig { instances: 64 }).unwrap();
+        Arc::new(Artifacts::open(engine, guests::target().join("test-artifacts")).unwrap())
+    };
+    ARTIFACTS.get_or_init(open).clone()
+}
+
+impl TestHost {
+    /// A host that resolves names as the system does.
+    pub async fn new() -> Self {
+        Self::with_egress(Egress::new()).await
+    }
+
+    /// A host that resolves names by `resolver`.
+    pub async fn resolving(resolver: Arc<dyn Resolver>) -> Self {
+        Self::with_egress(Egress::with_resolver(resolver)).await
+    }
+
+    async fn with_egress(egress: Arc<Egress>) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("workspace")).unwrap();
+        let keys = MasterKey::load_or_create(&home.path().join("key")).unwrap();
+        let store = Sqlite::open(&home.path().join("animus.db"), keys).await.unwrap();
+        let tenant = store.tenant(&TenantId::local()).await.unwrap();
+        Self { home, tenant, registry: Registry::new(artifacts(), egress), log: Arc::default() }
+    }
+
+    /// The folder that `$workspace` stands for.
+    #[must_use]
+    pub fn workspace(&self) -> std::path::PathBuf {
+        self.home.path().join("workspace")
+    }
+
+    /// The folder above it, which no plugin is granted.
+    #[must_use]
+    pub fn outside(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The tenant's store.
+    #[must_use]
+    pub fn tenant(&self) -> &Arc<dyn Tenant> {
+        &self.tenant
+    }
+
+    /// What plugins wrote, line by line.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.log.0.lock().unwrap().clone()
+    }
+
+    /// Installs a guest whose manifest asks for `request` (the tables after `[plugin]`), and grants it all of that.
+    pub async fn install(&self, guest: &Guest, request: &str) {
+        let grant = parse(&manifest(&guest.name, request)).request;
+        self.install_with(guest, request, Some(grant)).await;
+    }
+
+    /// Installs a guest that asks for `request` and is granted `grant`; without one it awaits it.
+    pub async fn install_with(&self, guest: &Guest, request: &str, grant: Option<Grant>) {
+        self.install_manifest(guest, &manifest(&guest.name, request), grant).await;
+    }
+
+    /// Installs a guest with the whole text of its `plugin.toml`. Nothing is checked: the host must hold what got past
+    /// its checks, too.
+    pub async fn install_manifest(&self, guest: &Guest, text: &str, grant: Option<Grant>) {
+        let tools = guest.tools.iter().map(|tool| Tool {
+            name: format!("{}.{tool}", guest.name),
+            description: "a test's".to_owned(),
+            input_schema: json!({ "type": "object" }),
+            output_schema: None,
+            annotations: Annotations::default(),
+        });
+        let new = NewGeneration {
+            name: PluginName::new(&guest.name).unwrap(),
+            wasm: package::embed(&guest.wasm, text).unwrap().into(),
+            version: parse(text).version.to_string(),
+            manifest: text.to_owned(),
+            source: "test".to_owned(),
+            tools: tools.collect(),
+            is_faculty: false,
+            grant,
+        };
+        self.tenant.plugin_install("test", new).await.unwrap();
+    }
+
+    /// Has bytes checked and tried as installation does.
+    ///
+    /// # Errors
+    /// Why they may not be installed.
+    pub async fn prepare(&self, wasm: Vec<u8>) -> Result<Prepared> {
+        self.registry.prepare(wasm.into()).await
+    }
+
+    /// Calls a tool as an operator does.
+    ///
+    /// # Errors
+    /// What the call comes to.
+    pub async fn call(&self, tool: &str, args: Value) -> Result<Output> {
+        self.report(tool, args).await?.output
+    }
+
+    /// Calls a tool as an operator does, and returns its journal too.
+    pub async fn call_journaled(&self, tool: &str, args: Value) -> (Result<Output>, Vec<Record>) {
+        let report = self.report(tool, args).await.expect("the call has a journal");
+        (report.output, self.tenant.journal_read(report.focus).await.unwrap())
+    }
+
+    async fn report(&self, tool: &str, args: Value) -> Result<CallReport> {
+        let plugins = self.registry.refresh(&self.tenant, &Grant::everything()).await.unwrap();
+        let cx = RunContext {
+            tenant: self.tenant.clone(),
+            plugins,
+            models: Arc::new(Laconic),
+            watcher: self.log.clone(),
+            budget: Budget::new("test", Allowance::default()),
+            tools: None,
+            workspace: Some(self.workspace()),
+            cancel: CancellationToken::new(),
+        };
+        call_tool(cx, tool, args.to_string()).await
+    }
+}
+
+fn parse(manifest: &str) -> Manifest {
+    Manifest::parse(manifest).unwrap_or_else(|e| panic!("{manifest}\n{e}"))
+}
+
+/// The text of a `plugin.toml`.
+#[must_use]
+pub fn manifest(name: &str, request: &str) -> String {
+    format!("[plugin]\nname = \"{name}\"\nversion = \"0.1.0\"\ndescription = \"a test's\"\nwit = \"0.1\"\n\n{request}")
+}
