@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: the figures, each beside its baseline.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use anyhow::Result;
 use clap::Args;
@@ -16,8 +16,9 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn run(self, root: &Path) -> Result<()> {
-        sh::run("build (release)", &mut sh::cargo(root, &["build", "--locked", "--release", "-p", "animus", "-p", "animus-bench"]))?;
-        let mut bench = sh::cargo(root, &["run", "--locked", "--quiet", "--release", "-p", "animus-bench", "--"]);
-        sh::run("bench", bench.args(self.rows))
+        let build = ["build", "--locked", "--release", "--workspace", "--bin", "animus-bench"];
+        sh::run("build (release)", &mut sh::cargo(root, &build))?;
+        let bench = sh::target(root).join("release").join(format!("animus-bench{}", std::env::consts::EXE_SUFFIX));
+        sh::run("bench", Command::new(bench).current_dir(root).args(self.rows))
     }
 }

@@ -66,7 +66,8 @@ fn dependency_policy(root: &Path) -> Result<()> {
 fn readme_test_command(readme: &str) -> Result<String> {
     let after = readme.split("<!-- test -->").nth(1).context("README.md has no <!-- test --> mark")?;
     let block = after.split("```").nth(1).context("no code block follows <!-- test --> in README.md")?;
-    let command = block.lines().skip(1).map(str::trim).find(|line| !line.is_empty()).context("the code block is empty")?;
+    let command =
+        block.lines().skip(1).map(str::trim).find(|line| !line.is_empty()).context("the code block is empty")?;
     ensure!(command.starts_with("cargo "), "README.md's test command `{command}` is not a cargo command");
     Ok(command.to_owned())
 }

@@ -24,24 +24,42 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(self, root: &Path) -> Result<()> {
-        sh::run("build (the first time takes some minutes)", &mut sh::cargo(root, &["build", "--locked", "--package", "animus"]))?;
+        sh::run(
+            "build (the first time takes some minutes)",
+            &mut sh::cargo(root, &["build", "--locked", "--workspace", "--bin", "animus"]),
+        )?;
         let demo = Stage::new(root)?;
         let report = root.join("target/demo/report.md");
         fs::remove_file(&report).or_else(|error| if report.exists() { Err(error) } else { Ok(()) })?;
 
         let recorded = self.recorded || !demo.reaches_a_model()?;
         if recorded {
-            sh::say("\nNo model can be reached (or --recorded was given): a recorded transcript plays the model's part. The tool calls, files and results are real.");
+            sh::say(
+                "\nNo model can be reached (or --recorded was given): a recorded transcript plays the model's part. The tool calls, files and results are real.",
+            );
         }
         demo.show("The assistant works on this repository", &demo.work(recorded), 0)?;
         ensure!(report.is_file(), "the assistant ended without writing {}", report.display());
 
-        demo.show("The web tool was granted nothing, so it is refused", &words(&["tool", "call", "web.fetch", r#"{"url":"https://example.org/"}"#]), 3)?;
+        demo.show(
+            "The web tool may reach one host from now on …",
+            &words(&["plugin", "grant", "web", "--allow", "http:GET docs.rs:443"]),
+            0,
+        )?;
+        demo.show(
+            "… and is refused at every other",
+            &words(&["tool", "call", "web.fetch", r#"{"url":"https://example.org/"}"#]),
+            3,
+        )?;
         demo.show("The ledger: what the agent planned, found and did", &words(&["ledger", "show", "last"]), 0)?;
         demo.show("The audit log: who changed what, and what was refused", &words(&["audit", "show"]), 0)?;
         demo.show("Every entry is chained to the one before it", &words(&["audit", "verify"]), 0)?;
         demo.show("Where things stand, with the cost", &words(&["status"]), 0)?;
-        sh::say(&format!("\nThe report: {}\nThe home of this demo: {} (ANIMUS_HOME)", report.display(), demo.home.display()));
+        sh::say(&format!(
+            "\nThe report: {}\nThe home of this demo: {} (ANIMUS_HOME)",
+            report.display(),
+            demo.home.display()
+        ));
         Ok(())
     }
 }
@@ -87,10 +105,8 @@ impl Stage {
 
     /// Runs `animus`, shows the command as a person would type it, and checks how it ends.
     fn show(&self, what: &str, args: &[String], code: i32) -> Result<()> {
-        let typed: Vec<_> = args
-            .iter()
-            .map(|arg| if arg.contains([' ', '"']) { format!("'{arg}'") } else { arg.clone() })
-            .collect();
+        let typed: Vec<_> =
+            args.iter().map(|arg| if arg.contains([' ', '"']) { format!("'{arg}'") } else { arg.clone() }).collect();
         sh::say(&format!("\n━━ {what}\n$ animus {}", typed.join(" ")));
         let status = self.animus(args).status().context("could not start animus")?;
         ensure!(status.code() == Some(code), "`animus {}` ended with {status} instead of {code}", typed.join(" "));

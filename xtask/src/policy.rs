@@ -37,7 +37,10 @@ const MAX_LINES: usize = 700;
 /// Checks all of it.
 pub(crate) fn check(root: &Path) -> Result<()> {
     for (package, banned) in FORBIDDEN_ARROWS {
-        let mut tree = sh::cargo(root, &["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
+        let mut tree = sh::cargo(
+            root,
+            &["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}"],
+        );
         let tree = sh::output(&mut tree)?;
         ensure!(!depends_on(&tree, banned), "{package} must not depend on {banned}: see docs/architecture.md");
     }

@@ -25,7 +25,8 @@ pub(crate) fn cargo(dir: &Path, args: &[&str]) -> Command {
     command.args(args).current_dir(dir);
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
-        let of_xtask = name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "CARGO_BIN_NAME";
+        let of_xtask =
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "CARGO_BIN_NAME";
         if of_xtask {
             command.env_remove(key);
         }

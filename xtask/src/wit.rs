@@ -67,7 +67,8 @@ fn additive(current: &Resolve, wit: &Path, old: &Path) -> Result<()> {
     };
     let mut resolve = current.clone();
     let old_id = resolve.push_group(group).with_context(|| format!("{} does not parse beside wit/", old.display()))?;
-    let interfaces: Vec<_> = resolve.packages.get(old_id).map(|p| p.interfaces.clone()).unwrap_or_default().into_iter().collect();
+    let interfaces: Vec<_> =
+        resolve.packages.get(old_id).map(|p| p.interfaces.clone()).unwrap_or_default().into_iter().collect();
     for (name, old_interface) in interfaces {
         let Some(new_interface) = new.interfaces.get(&name).copied() else {
             bail!("{} dropped the interface {name} that {old_name} has (wit is at {})", new.name, wit.display());
@@ -136,7 +137,8 @@ fn read_frozen(wit: &Path) -> Result<BTreeMap<String, String>> {
     text.lines()
         .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
         .map(|line| {
-            let (hash, name) = line.split_once(' ').with_context(|| format!("FROZEN: '{line}' is not '<sha256> <folder>'"))?;
+            let (hash, name) =
+                line.split_once(' ').with_context(|| format!("FROZEN: '{line}' is not '<sha256> <folder>'"))?;
             Ok((name.to_owned(), hash.to_owned()))
         })
         .collect()
@@ -164,11 +166,13 @@ mod tests {
     fn tree(current: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let wit = dir.path();
-        fs::write(wit.join("plugin.wit"), "package animus:plugin@0.1.0;\nworld w { import animus:a/a@0.1.1; }\n").unwrap();
+        fs::write(wit.join("plugin.wit"), "package animus:plugin@0.1.0;\nworld w { import animus:a/a@0.1.1; }\n")
+            .unwrap();
         for (at, version, body) in [("deps", "0.1.1", current), ("frozen", "0.1.0", "f: func(x: u32) -> u32;")] {
             let folder = wit.join(at).join(format!("animus-a@{version}"));
             fs::create_dir_all(&folder).unwrap();
-            fs::write(folder.join("a.wit"), format!("package animus:a@{version};\ninterface a {{ {body} }}\n")).unwrap();
+            fs::write(folder.join("a.wit"), format!("package animus:a@{version};\ninterface a {{ {body} }}\n"))
+                .unwrap();
         }
         let hash = hash_dir(&wit.join("frozen/animus-a@0.1.0")).unwrap();
         fs::write(wit.join("FROZEN"), format!("{hash} animus-a@0.1.0\n")).unwrap();

@@ -1,2 +1,19 @@
-//! x
-fn main() {}
+//! `animus`: runs agents made of WebAssembly components.
+
+mod bundled;
+mod cmd;
+mod config;
+mod context;
+mod fault;
+mod home;
+mod interrupt;
+mod keys;
+mod out;
+mod sdk;
+mod watch;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cmd::main()
+}

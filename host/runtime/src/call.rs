@@ -123,7 +123,12 @@ impl Callee<'_> {
     fn own_error(&self, state: &mut State, error: types::Error) -> Error {
         let error = guest_error(self.authority.plugin().as_str(), error);
         match (&error, state.refusal.take()) {
-            (Error::Denied(given), Some(kept)) if given.capability == kept.capability => kept.into(),
+            // Over HTTP the guest learns that it was denied and no more, so the texts need not agree.
+            (Error::Denied(given), Some(kept))
+                if given.capability == kept.capability || (is_of_egress(given) && is_of_egress(&kept)) =>
+            {
+                kept.into()
+            }
             (Error::Unavailable(_) | Error::Internal(_), Some(kept)) if is_of_egress(&kept) => kept.into(),
             _ => error,
         }

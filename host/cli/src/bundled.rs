@@ -1,0 +1,134 @@
+//! The first-party plugins, which travel inside the binary, and what this binary grants them on a fresh home.
+//!
+//! These grants are this host's own policy and not the plugins' word: they are written here, audited as made by `host`,
+//! and the operator's to change. `docs/operators-guide.md` lists them.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{Seek as _, SeekFrom, Write as _},
+    sync::Arc,
+};
+
+use animus_core::{
+    grant::Grant,
+    id::PluginName,
+    store::{Plugin, Tenant},
+};
+
+use crate::{
+    context::Context,
+    fault::{During as _, Result},
+    watch::Spinner,
+};
+
+/// Where a plugin comes from that came with the binary, as the store has it.
+pub(crate) const SOURCE: &str = "embedded";
+/// Who installs them, in the audit log.
+const ACTOR: &str = "host";
+/// The names that this home was given, one a line: what the operator removed does not come back by itself.
+const GIVEN: &str = "first-party";
+
+struct Embedded {
+    name: &'static str,
+    digest: &'static str,
+    wasm: &'static [u8],
+}
+
+const PLUGINS: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/plugins.rs"));
+
+/// What a first-party plugin is granted when it is first installed; nothing for `web`, whose hosts only the operator
+/// knows.
+fn policy(name: &str) -> Option<&'static str> {
+    match name {
+        "assistant" => Some(
+            "llm = { roles = ['*'], max_tokens = 16000 }\n\
+             tool = ['*']\n\
+             limits = { wall_ms = 14_400_000 }",
+        ),
+        "fs" => Some("paths = [{ host = '$workspace', guest = '/workspace', mode = 'rw' }]"),
+        "notes" => Some("memory = ['read', 'write']"),
+        _ => None,
+    }
+}
+
+/// Installs what is missing, and what came with a newer binary. Costs one look at the store when there is nothing to do.
+pub(crate) async fn seed(cx: &Context, tenant: &dyn Tenant) -> Result {
+    if due(cx, tenant).await?.is_empty() {
+        return Ok(());
+    }
+    let path = cx.home.path().join(GIVEN);
+    let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+    let given = open.during(|| format!("open {}", path.display()))?;
+    // Another process may be at it; what it installs is not due any more.
+    let given = tokio::task::spawn_blocking(move || given.lock().map(|()| given));
+    let mut given = given.await.during(|| "wait".into())?.during(|| format!("lock {}", path.display()))?;
+    let due = due(cx, tenant).await?;
+    let _spinner = Spinner::start(&cx.out, "preparing the first-party plugins");
+    for plugin in due {
+        let grant = policy(plugin.name).map(Grant::parse_toml).transpose()?;
+        let there = tenant.plugin(&PluginName::new(plugin.name)?).await.is_ok();
+        // What the operator granted, or took back, stays as it is.
+        let wasm: Arc<[u8]> = plugin.wasm.into();
+        let prepared = cx.registry().await?.prepare(wasm.clone()).await?;
+        cx.commit(ACTOR, wasm, prepared, SOURCE.into(), grant.filter(|_| !there)).await?;
+        given
+            .seek(SeekFrom::End(0))
+            .and_then(|_| writeln!(given, "{}", plugin.name))
+            .during(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What is to be installed.
+async fn due(cx: &Context, tenant: &dyn Tenant) -> Result<Vec<&'static Embedded>> {
+    let installed = tenant.plugins().await?;
+    let mut given: BTreeSet<String> =
+        fs::read_to_string(cx.home.path().join(GIVEN)).unwrap_or_default().lines().map(str::to_owned).collect();
+    if installed.is_empty() && tenant.audit_read(1).await?.is_empty() {
+        // The store is new, whatever an older one was given.
+        given.clear();
+    }
+    let mut due = Vec::new();
+    for plugin in PLUGINS {
+        let wanted = match installed.iter().find(|there| there.name.as_str() == plugin.name) {
+            Some(there) => is_older(there, plugin, tenant).await?,
+            None => !given.contains(plugin.name),
+        };
+        if wanted {
+            due.push(plugin);
+        }
+    }
+    Ok(due)
+}
+
+/// Whether `there` came with another binary. One that was rolled back to stays: this binary's is among its generations.
+async fn is_older(there: &Plugin, plugin: &Embedded, tenant: &dyn Tenant) -> Result<bool> {
+    if there.source != SOURCE || there.digest.to_string() == plugin.digest {
+        return Ok(false);
+    }
+    let generations = tenant.plugin_generations(&there.name).await?;
+    Ok(!generations.iter().any(|generation| generation.digest.to_string() == plugin.digest))
+}
+
+#[cfg(test)]
+mod tests {
+    use animus_core::{id::Digest, manifest::Manifest, package};
+
+    use super::*;
+
+    #[test]
+    fn every_plugin_is_granted_exactly_what_its_manifest_requests_except_web() {
+        let names: Vec<_> = PLUGINS.iter().map(|plugin| plugin.name).collect();
+        assert_eq!(names, ["assistant", "fs", "notes", "web"]);
+        for plugin in PLUGINS {
+            assert_eq!(Digest::of(plugin.wasm).to_string(), plugin.digest);
+            let manifest = Manifest::parse(package::manifest_of(plugin.wasm).unwrap().unwrap()).unwrap();
+            assert_eq!(manifest.name.as_str(), plugin.name);
+            match policy(plugin.name).map(|policy| Grant::parse_toml(policy).unwrap()) {
+                Some(grant) => assert_eq!(grant, manifest.request, "{}", plugin.name),
+                None => assert!(plugin.name == "web" && !manifest.request.is_nothing()),
+            }
+        }
+    }
+}

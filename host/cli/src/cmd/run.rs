@@ -1,0 +1,98 @@
+//! `animus run`: has a faculty do a piece of work.
+
+use std::{path::PathBuf, sync::Arc};
+
+use animus_agent::{RunContext, RunReport};
+use animus_core::{budget::Budget, grant::Pattern, work::NewWork};
+use clap::Args;
+use serde_json::{Map, Value};
+
+use super::words;
+use crate::{
+    config::{self, Usd},
+    context::{Context, expect_model},
+    fault::{Exit, Fault, Result},
+    interrupt,
+    watch::Viewer,
+};
+
+#[derive(Args)]
+pub(crate) struct Run {
+    /// What to do, in words; `-` reads standard input
+    #[arg(required = true)]
+    prompt: Vec<String>,
+    /// The faculty that does it [default: assistant]
+    #[arg(long, env = "ANIMUS_FACULTY")]
+    faculty: Option<String>,
+    /// The folder that plugins with a grant for `$workspace` see [default: the current folder]
+    #[arg(long, value_name = "FOLDER")]
+    workspace: Option<PathBuf>,
+    /// A role of the configuration, or a model of the form provider:model [default: default]
+    #[arg(long, env = "ANIMUS_MODEL", value_name = "ROLE")]
+    model: Option<String>,
+    /// At most so many model calls
+    #[arg(long, env = "ANIMUS_MAX_TURNS", value_name = "N")]
+    max_turns: Option<u32>,
+    /// At most so many tokens, read and written
+    #[arg(long, env = "ANIMUS_BUDGET_TOKENS", value_name = "N")]
+    budget_tokens: Option<u64>,
+    /// At most so many US dollars
+    #[arg(long, env = "ANIMUS_BUDGET_USD", value_name = "USD")]
+    budget_usd: Option<Usd>,
+    /// Only these tools, whatever is granted: a name or a pattern such as 'fs.*'; may be repeated
+    #[arg(long = "tool", value_name = "PATTERN")]
+    tools: Vec<Pattern>,
+}
+
+impl Run {
+    pub(crate) async fn run(self, cx: &Context) -> Result<Exit> {
+        let instruction = words(&self.prompt)?;
+        if instruction.trim().is_empty() {
+            return Err(Fault::usage("the prompt is empty"));
+        }
+        let cancel = interrupt::listen(&cx.out)?;
+        let workspace = cx.workspace(self.workspace.as_deref())?;
+        let config = cx.config(&workspace)?;
+        let faculty = self.faculty.or(config.run.faculty.clone()).unwrap_or_else(|| "assistant".into());
+        let budget = config::Budget {
+            tokens: self.budget_tokens.or(config.budget.tokens),
+            usd: self.budget_usd.or(config.budget.usd),
+        };
+        let max_turns = self.max_turns.or(config.run.max_turns);
+        let model = self.model.or(config.run.model.clone());
+
+        let host = cx.host(&config.ceiling()).await?;
+        host.expect_faculty(&faculty)?;
+        let (models, role) = cx.router(&config, model.as_deref()).await?;
+        expect_model(&models, role.as_deref())?;
+        let mut params = Map::new();
+        params.extend(role.map(|role| ("model".to_owned(), Value::from(role))));
+        params.extend(max_turns.map(|most| ("max_turns".to_owned(), Value::from(most))));
+        let new = NewWork { faculty, source: "cli".into(), instruction, params: Value::Object(params) };
+        let work = host.tenant.work_submit(new).await?;
+
+        let viewer = Viewer::start(&cx.out, "thinking");
+        let run = RunContext {
+            tenant: host.tenant,
+            plugins: host.plugins,
+            models: Arc::new(models),
+            watcher: viewer.watcher(),
+            budget: Budget::new("run", budget.allowance()),
+            tools: (!self.tools.is_empty()).then(|| self.tools.into_iter().collect()),
+            workspace: Some(workspace),
+            cancel,
+        };
+        let report = animus_agent::run(run, work).await;
+        viewer.finish(&cx.out);
+        Ok(exit(report))
+    }
+}
+
+/// The event `done` has already told why.
+fn exit(report: RunReport) -> Exit {
+    match (report.success(), report.error) {
+        (true, _) => Exit::Done,
+        (false, Some(error)) => Fault::from(error).exit(),
+        (false, None) => Exit::Failed,
+    }
+}

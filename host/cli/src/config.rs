@@ -1,0 +1,269 @@
+//! `animus.toml`: the operator's own in `$ANIMUS_HOME`, and a project's over it.
+//!
+//! A project's file comes with its repository, and so from strangers. It chooses among what the operator allows: it can
+//! lower budgets and the ceiling, never raise them, and it cannot say where requests with the operator's keys go.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use animus_core::{budget::Allowance, grant::Grant, text};
+use animus_llm::LlmConfig;
+use serde::{Deserialize, de::DeserializeOwned};
+use toml::{Table, Value};
+
+use crate::fault::{During as _, Fault, Result};
+
+/// The name of the file.
+pub(crate) const FILE: &str = "animus.toml";
+
+/// What the files say, put together.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// `[llm]`: models by role, vendors, prices.
+    pub(crate) llm: LlmConfig,
+    /// `[budget]`: what one run may spend.
+    pub(crate) budget: Budget,
+    /// `[run]`: defaults of `animus run`.
+    pub(crate) run: Run,
+    /// `[ceiling]`: the most that any plugin may be granted; everything when there is no such section.
+    pub(crate) ceiling: Option<Grant>,
+}
+
+/// What one run may spend; no limit of a kind that is not named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Budget {
+    /// Tokens, read and written.
+    pub(crate) tokens: Option<u64>,
+    /// US dollars.
+    pub(crate) usd: Option<Usd>,
+}
+
+impl Budget {
+    /// The same in the units of the accounts.
+    pub(crate) fn allowance(self) -> Allowance {
+        Allowance { tokens: self.tokens, microusd: self.usd.map(|usd| usd.0) }
+    }
+
+    fn lower(self, other: Self) -> Self {
+        Self { tokens: lower(self.tokens, other.tokens), usd: lower(self.usd, other.usd) }
+    }
+}
+
+/// Defaults of `animus run`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Run {
+    /// The faculty; `assistant` when none is named.
+    pub(crate) faculty: Option<String>,
+    /// The role of the model; `default` when none is named.
+    pub(crate) model: Option<String>,
+    /// At most so many model calls.
+    pub(crate) max_turns: Option<u32>,
+}
+
+/// An amount of US dollars, kept in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "f64")]
+pub(crate) struct Usd(pub(crate) u64);
+
+impl TryFrom<f64> for Usd {
+    type Error = String;
+    fn try_from(usd: f64) -> Result<Self, String> {
+        if !(0.0..=1e9).contains(&usd) {
+            return Err(format!("{usd} is not an amount of US dollars"));
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10^15 was just checked")]
+        Ok(Self((usd * 1e6).round() as u64))
+    }
+}
+
+impl std::str::FromStr for Usd {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        s.parse::<f64>().map_err(|e| e.to_string())?.try_into()
+    }
+}
+
+fn lower<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+impl Config {
+    /// Reads the operator's file and that of the project around `folder`; either may be absent.
+    pub(crate) fn load(home: &Path, folder: &Path) -> Result<Self> {
+        let operator = home.join(FILE);
+        let project = project_file(folder, &operator)?;
+        let base = read(&operator)?.unwrap_or_default();
+        let over = match &project {
+            Some(path) => read(path)?.unwrap_or_default(),
+            None => Table::new(),
+        };
+        Self::combine(base, over).map_err(|e| match &project {
+            Some(path) => Fault::invalid(format!("{}: {e}", path.display())),
+            None => Fault::invalid(format!("{}: {e}", operator.display())),
+        })
+    }
+
+    /// Both tables were checked by themselves.
+    fn combine(base: Table, over: Table) -> Result<Self, String> {
+        let [mine, theirs] = [&base, &over].map(|table| table.clone().try_into::<Self>().map_err(|e| e.to_string()));
+        let (mine, theirs) = (mine?, theirs?);
+        if !theirs.llm.providers.is_empty() {
+            return Err(format!(
+                "[llm.providers] says where your keys go, so a project cannot set it; move it to {FILE} in the home \
+                 folder of animus"
+            ));
+        }
+        let mut all: Self = merge(base, over).try_into().map_err(|e: toml::de::Error| e.to_string())?;
+        all.budget = mine.budget.lower(theirs.budget);
+        all.run.max_turns = lower(mine.run.max_turns, theirs.run.max_turns);
+        all.ceiling = match (mine.ceiling, theirs.ceiling) {
+            (Some(a), Some(b)) => Some(a.meet(&b)),
+            (a, b) => a.or(b),
+        };
+        Ok(all)
+    }
+
+    /// The most that any plugin may be granted.
+    pub(crate) fn ceiling(&self) -> Grant {
+        self.ceiling.clone().unwrap_or_else(Grant::everything)
+    }
+}
+
+/// The nearest `animus.toml` at or above `folder` that is not the operator's own.
+fn project_file(folder: &Path, operator: &Path) -> Result<Option<PathBuf>> {
+    let folder = folder.canonicalize().during(|| format!("find the folder {}", folder.display()))?;
+    let operator = operator.canonicalize().ok();
+    Ok(folder.ancestors().map(|f| f.join(FILE)).find(|path| path.is_file() && Some(path) != operator.as_ref()))
+}
+
+fn read(path: &Path) -> Result<Option<Table>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Fault::failed(format!("could not read {}: {e}", path.display()))),
+    };
+    let config: Config = parse(&text, &path.display().to_string())?;
+    if let Some(ceiling) = &config.ceiling {
+        ceiling.check().map_err(|e| Fault::invalid(format!("{}: [ceiling]: {e}", path.display())))?;
+    }
+    toml::from_str(&text).map(Some).during(|| format!("read {}", path.display()))
+}
+
+/// Parses TOML; an error names the place, and the nearest known key for an unknown one.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T> {
+    toml::from_str(text).map_err(|e: toml::de::Error| {
+        let line = e.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+        let at = line.map(|line| format!(":{line}")).unwrap_or_default();
+        let fault = Fault::invalid(format!("{name}{at}: {}", e.message()));
+        match nearest(e.message()) {
+            Some(known) => fault.advise(format!("write '{known}' instead")),
+            None => fault,
+        }
+    })
+}
+
+/// The known key that is most like the unknown one, from serde's "unknown field `x`, expected one of `a`, `b`".
+fn nearest(message: &str) -> Option<&str> {
+    let mut quoted = message.strip_prefix("unknown ")?.split('`').skip(1).step_by(2);
+    let unknown = quoted.next()?;
+    text::nearest(unknown, quoted)
+}
+
+/// `over` wins, table by table and key by key.
+fn merge(mut base: Table, over: Table) -> Table {
+    for (key, value) in over {
+        let merged = match (base.remove(&key), value) {
+            (Some(Value::Table(a)), Value::Table(b)) => Value::Table(merge(a, b)),
+            (_, value) => value,
+        };
+        base.insert(key, merged);
+    }
+    base
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(operator: &str, project: &str) -> Result<Config> {
+        let home = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("a/b");
+        fs::create_dir_all(&below).unwrap();
+        fs::write(home.path().join(FILE), operator).unwrap();
+        fs::write(folder.path().join(FILE), project).unwrap();
+        Config::load(home.path(), &below)
+    }
+
+    fn message(fault: Fault) -> String {
+        format!("{fault:?}")
+    }
+
+    #[test]
+    fn a_project_chooses_models_key_by_key_over_the_operators() {
+        let config = load(
+            "[llm.roles]\ndefault = 'anthropic:a'\ncoder = 'anthropic:b'\n[run]\nfaculty = 'mine'\nmodel = 'coder'",
+            "[llm.roles]\ncoder = 'ollama:c'\n[run]\nmodel = 'default'",
+        )
+        .unwrap();
+        assert_eq!(config.llm.roles.len(), 2);
+        assert_eq!(config.llm.roles["coder"], animus_llm::Candidates::One("ollama:c".into()));
+        assert_eq!(config.run.faculty.as_deref(), Some("mine"));
+        assert_eq!(config.run.model.as_deref(), Some("default"));
+    }
+
+    #[test]
+    fn a_project_lowers_budget_turns_and_ceiling_and_never_raises_them() {
+        let config = load(
+            "[budget]\ntokens = 100\nusd = 0.5\n[run]\nmax_turns = 5\n[ceiling]\ntool = ['fs.*']\nledger = ['read']",
+            "[budget]\ntokens = 900\nusd = 0.25\n[run]\nmax_turns = 9\n[ceiling]\ntool = ['*']",
+        )
+        .unwrap();
+        assert_eq!(config.budget.allowance(), Allowance { tokens: Some(100), microusd: Some(250_000) });
+        assert_eq!(config.run.max_turns, Some(5));
+        let ceiling = config.ceiling();
+        assert_eq!(ceiling.tool, ["fs.*".parse().unwrap()].into());
+        assert!(ceiling.ledger.is_empty());
+    }
+
+    #[test]
+    fn without_a_ceiling_everything_may_be_granted() {
+        assert_eq!(load("", "").unwrap().ceiling(), Grant::everything());
+        assert_eq!(load("[ceiling]", "").unwrap().ceiling(), Grant::default());
+    }
+
+    #[test]
+    fn a_project_cannot_send_the_operators_keys_elsewhere() {
+        let evil = "[llm.providers.openai]\nbase_url = 'https://evil.example/v1'";
+        assert!(message(load("", evil).unwrap_err()).contains("says where your keys go"));
+        assert_eq!(load(evil, "").unwrap().llm.providers.len(), 1);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_line_and_the_nearest_known_one() {
+        for (text, place, known) in [
+            ("\n[budgte]\ntokens = 1", "animus.toml:2: unknown field `budgte`", "'budget'"),
+            ("[budget]\ntoken = 1", "animus.toml:2: unknown field `token`", "'tokens'"),
+            ("[ceiling]\ntools = ['*']", "animus.toml:2: unknown field `tools`", "'tool'"),
+            ("[llm]\nrole = {}", "animus.toml:2: unknown field `role`", "'roles'"),
+        ] {
+            let said = message(load(text, "").unwrap_err());
+            assert!(said.contains(place) && said.contains(known), "{said}");
+        }
+    }
+
+    #[test]
+    fn amounts_and_paths_that_make_no_sense_are_refused() {
+        assert!(message(load("[budget]\nusd = -1.0", "").unwrap_err()).contains("-1"));
+        let relative = "[ceiling]\npaths = [{ host = 'a', guest = '/a', mode = 'ro' }]";
+        assert!(message(load(relative, "").unwrap_err()).contains("[ceiling]: host path 'a'"));
+    }
+}

@@ -1,0 +1,212 @@
+//! What a command works with. Everything is opened when it is first asked for.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use animus_core::{
+    Denial, Error, Gate, Unlock,
+    grant::{Capability, Grant},
+    id::TenantId,
+    llm::Models as _,
+    plugins::PluginSet as _,
+    store::{NewGeneration, Plugin, PluginState, Store as _, Tenant},
+};
+use animus_llm::{Candidates, Router};
+use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Prepared, Registry, Snapshot};
+use animus_store::{MasterKey, Sqlite};
+use tokio::sync::OnceCell;
+
+use crate::{
+    bundled,
+    config::Config,
+    fault::{During as _, Fault, Result},
+    home::Home,
+    keys::StoredKeys,
+    out::Out,
+};
+
+/// The role that a model named on the command line gets.
+const COMMAND_LINE: &str = "command-line";
+/// The role of requests that name none.
+const DEFAULT: &str = "default";
+
+/// The folders, streams and rooms of this process.
+pub(crate) struct Context {
+    pub(crate) out: Out,
+    pub(crate) home: Home,
+    store: OnceCell<Sqlite>,
+    registry: OnceCell<Registry>,
+}
+
+/// What work runs with.
+pub(crate) struct Host {
+    pub(crate) tenant: Arc<dyn Tenant>,
+    pub(crate) plugins: Arc<Snapshot>,
+    /// Those that await a grant, and so are not in the snapshot.
+    waiting: Vec<Plugin>,
+}
+
+impl Context {
+    pub(crate) fn new(out: Out, home: Home) -> Self {
+        Self { out, home, store: OnceCell::new(), registry: OnceCell::new() }
+    }
+
+    /// The folder that plugins may see as `$workspace`.
+    pub(crate) fn workspace(&self, named: Option<&Path>) -> Result<PathBuf> {
+        let path = named.unwrap_or(Path::new("."));
+        let folder = path.canonicalize().during(|| format!("find the workspace {}", path.display()))?;
+        if folder.is_dir() { Ok(folder) } else { Err(Fault::usage(format!("{} is not a folder", path.display()))) }
+    }
+
+    /// The configuration, as it is for work in `folder`.
+    pub(crate) fn config(&self, folder: &Path) -> Result<Config> {
+        Config::load(self.home.path(), folder)
+    }
+
+    /// The store.
+    pub(crate) async fn store(&self) -> Result<&Sqlite> {
+        let open = async {
+            let key = MasterKey::load_or_create(&self.home.key())?;
+            let path = self.home.database();
+            let store = Sqlite::open(&path, key).await?;
+            tracing::debug!(path = %path.display(), "the store is open");
+            Ok(store)
+        };
+        self.store.get_or_try_init(|| open).await
+    }
+
+    /// The one tenant of this host.
+    pub(crate) async fn tenant(&self) -> Result<Arc<dyn Tenant>> {
+        Ok(self.store().await?.tenant(&TenantId::local()).await?)
+    }
+
+    /// The models, and the role to ask for when `named` is a role or a model of the form `provider:model`.
+    pub(crate) async fn router(&self, config: &Config, named: Option<&str>) -> Result<(Router, Option<String>)> {
+        let keys = Arc::new(StoredKeys(self.tenant().await?));
+        let mut llm = config.llm.clone();
+        let mut role = named.map(str::to_owned);
+        if let Some(model) = named.filter(|named| named.contains(':')) {
+            let model = Candidates::One(model.to_owned());
+            llm.roles.insert(COMMAND_LINE.to_owned(), model.clone());
+            llm.roles.entry(DEFAULT.to_owned()).or_insert(model);
+            role = Some(COMMAND_LINE.to_owned());
+        }
+        if llm.roles.is_empty()
+            && let Some(found) = animus_llm::detect(&llm, &*keys).await?
+        {
+            tracing::info!(model = found.model, because = found.because, "no model is configured; one was found");
+            llm.roles.insert(DEFAULT.to_owned(), Candidates::One(found.model));
+        }
+        Ok((Router::new(llm, keys)?, role))
+    }
+
+    /// What loads and runs plugins.
+    pub(crate) async fn registry(&self) -> Result<&Registry> {
+        let dir = self.home.artifacts();
+        let start = async || {
+            // Both block: the engine reserves address space, and the cache reads files.
+            let started = tokio::task::spawn_blocking(move || {
+                Artifacts::open(Engine::new(&EngineConfig::default())?, dir).map(Arc::new)
+            });
+            let artifacts = started.await.during(|| "start the engine".into())??;
+            Ok(Registry::new(artifacts, Egress::new()))
+        };
+        self.registry.get_or_try_init(start).await
+    }
+
+    /// Adds a generation that was prepared from these bytes. A grant of none keeps the one there is.
+    pub(crate) async fn commit(
+        &self,
+        actor: &str,
+        wasm: Arc<[u8]>,
+        prepared: Prepared,
+        source: String,
+        grant: Option<Grant>,
+    ) -> Result<Plugin> {
+        let Prepared { inspection, tools } = prepared;
+        let new = NewGeneration {
+            name: inspection.manifest.name,
+            wasm,
+            version: inspection.manifest.version.to_string(),
+            manifest: inspection.manifest_text,
+            source,
+            tools,
+            is_faculty: inspection.is_faculty,
+            grant,
+        };
+        Ok(self.tenant().await?.plugin_install(actor, new).await?)
+    }
+
+    /// The tenant, with the first-party plugins installed.
+    pub(crate) async fn seeded(&self) -> Result<Arc<dyn Tenant>> {
+        let tenant = self.tenant().await?;
+        bundled::seed(self, &*tenant).await?;
+        Ok(tenant)
+    }
+
+    /// Everything that work runs with. Settles what a process that is gone has left.
+    pub(crate) async fn host(&self, ceiling: &Grant) -> Result<Host> {
+        let tenant = self.seeded().await?;
+        for work in tenant.focus_recover(&is_alive).await? {
+            self.out.note(format_args!("the process that ran {work} is gone; the work is marked as failed"));
+        }
+        let plugins = self.registry().await?.refresh(&tenant, ceiling).await?;
+        let mut waiting = tenant.plugins().await?;
+        waiting.retain(|plugin| plugin.state == PluginState::AwaitingGrant);
+        Ok(Host { tenant, plugins, waiting })
+    }
+}
+
+/// What to do when there is no model at all.
+pub(crate) const NO_MODEL: &str = "set ANTHROPIC_API_KEY or OPENAI_API_KEY (or: animus secret set anthropic), start Ollama, \
+                                   or name a model in [llm.roles] of animus.toml";
+
+/// Refuses work that would end at its first model call, before any of it is stored.
+pub(crate) fn expect_model(router: &Router, role: Option<&str>) -> Result {
+    if router.roles().is_empty() {
+        let none = Error::NotFound("no model is configured, and none was found".into());
+        return Err(Fault::from(none).advise(NO_MODEL));
+    }
+    router.resolve(role.unwrap_or(DEFAULT))?;
+    Ok(())
+}
+
+/// Whether a process runs, as far as this system tells.
+pub(crate) fn is_alive(process: u32) -> bool {
+    let all = Path::new("/proc");
+    !all.is_dir() || all.join(process.to_string()).exists()
+}
+
+impl Host {
+    /// Refuses a faculty that waits for its grant, with the command that ends the waiting.
+    pub(crate) fn expect_faculty(&self, name: &str) -> Result {
+        match self.waiting.iter().find(|plugin| plugin.is_faculty && plugin.name.as_str() == name) {
+            Some(plugin) => Err(waits(plugin, format!("faculty:{name}"))),
+            None if self.plugins.plugin(name).is_some_and(|plugin| !plugin.is_faculty) => {
+                Err(Fault::usage(format!("'{name}' is no faculty")).advise("see which are: animus plugin list"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a tool whose plugin waits for its grant, with the command that ends the waiting.
+    pub(crate) fn expect_tool(&self, name: &str) -> Result {
+        match self.waiting.iter().find(|plugin| plugin.tools.iter().any(|tool| tool.name == name)) {
+            Some(plugin) => Err(waits(plugin, Capability::Tool(name.to_owned()).to_string())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn waits(plugin: &Plugin, capability: String) -> Fault {
+    let denial = Denial {
+        who: plugin.name.to_string(),
+        capability,
+        gate: Gate::Grant,
+        unlock: Unlock::AskOperator,
+        command: Some(format!("animus plugin grant {} --requested", plugin.name)),
+    };
+    Error::from(denial).into()
+}

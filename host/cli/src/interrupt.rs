@@ -1,0 +1,28 @@
+//! Ctrl-C: once cancels cleanly, twice ends the process at once.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    fault::{During as _, Exit, Result},
+    out::Out,
+};
+
+/// From now on, SIGINT and SIGTERM cancel the token; a second one exits without waiting for anything.
+pub(crate) fn listen(out: &Out) -> Result<CancellationToken> {
+    let mut interrupts = signal(SignalKind::interrupt()).during(|| "listen for Ctrl-C".into())?;
+    let mut terminations = signal(SignalKind::terminate()).during(|| "listen for SIGTERM".into())?;
+    let (token, out) = (CancellationToken::new(), out.clone());
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! { _ = interrupts.recv() => {} _ = terminations.recv() => {} }
+            if cancel.is_cancelled() {
+                std::process::exit(Exit::Cancelled as i32);
+            }
+            cancel.cancel();
+            out.note("\ncancelling; Ctrl-C again to stop at once");
+        }
+    });
+    Ok(token)
+}

@@ -1,0 +1,11 @@
+//! Drives the real binary in homes of its own.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod home;
+
+mod authoring;
+mod documented;
+mod plugins;
+mod records;
+mod runs;
+mod surface;
