@@ -144,7 +144,17 @@ struct Terminal<'a> {
 
 impl<'a> Terminal<'a> {
     fn new(out: &'a Out, idle: &'a str) -> Self {
-        Self { out, idle, waiting: None, tools: Vec::new(), mid_line: false, streamed: false, tokens: 0, microusd: 0 }
+        Self {
+            out,
+            idle,
+            begun: Instant::now(),
+            waiting: None,
+            tools: Vec::new(),
+            mid_line: false,
+            streamed: false,
+            tokens: 0,
+            microusd: 0,
+        }
     }
 
     fn event(&mut self, event: &Event) {

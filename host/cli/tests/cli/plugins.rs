@@ -28,6 +28,20 @@ fn a_fresh_home_has_the_first_party_plugins_and_web_awaits_its_grant() {
 }
 
 #[test]
+fn processes_that_meet_a_fresh_home_at_once_install_everything_once() {
+    let home = Home::empty();
+    let lists: Vec<_> = (0..3)
+        .map(|_| home.command(&["plugin", "list"]).stdout(std::process::Stdio::null()).spawn().unwrap())
+        .collect();
+    for mut list in lists {
+        assert!(list.wait().unwrap().success());
+    }
+    let listed = home.json(&["plugin", "list"]);
+    assert_eq!(listed["plugins"].as_array().unwrap().len(), 4);
+    assert_eq!(home.json(&["audit", "verify"])["entries"], 4);
+}
+
+#[test]
 fn what_the_operator_removed_does_not_come_back_by_itself() {
     let home = Home::new();
     home.ok(&["plugin", "remove", "web"]);

@@ -148,6 +148,26 @@ fn configuration_names_model_and_faculty_and_a_project_may_choose_among_roles() 
 }
 
 #[test]
+fn variables_of_the_environment_stand_over_the_configuration_and_under_the_flags() {
+    let home = Home::new();
+    let model = reading(&home);
+    home.configure("[run]\nmodel = 'ollama:none'\nmax_turns = 5\nfaculty = 'assistant'\n[budget]\nusd = 9.0\n");
+    let run = |name: &str, value: &str, flags: &[&str]| {
+        let args = [&["run", "read"], flags].concat();
+        let done = home.command(&args).env("ANIMUS_MODEL", &model).env(name, value).output().unwrap();
+        Done::of(done)
+    };
+    run("ANIMUS_MODEL", &model, &[]).expect(0);
+    run("ANIMUS_FACULTY", "fs", &[]).expect(2);
+    run("ANIMUS_FACULTY", "fs", &["--faculty", "assistant"]).expect(0);
+    run("ANIMUS_MAX_TURNS", "1", &[]).expect(4);
+    run("ANIMUS_MAX_TURNS", "1", &["--max-turns", "2"]).expect(0);
+    home.configure(&format!("[llm.prices]\n'{model}' = {{ input = 1000000000, output = 1000000000 }}\n"));
+    run("ANIMUS_BUDGET_USD", "0.001", &[]).expect(4);
+    run("ANIMUS_BUDGET_USD", "0.001", &["--budget-usd", "1000"]).expect(0);
+}
+
+#[test]
 fn a_faculty_that_awaits_its_grant_is_denied_before_any_work_is_stored() {
     let home = Home::new();
     let model = reading(&home);
