@@ -72,7 +72,8 @@ fn every_function_of_the_contracts_has_its_row() {
     assert_eq!(there, rows, "wit/ and the matrix differ");
     let tools: BTreeSet<_> = matrix().iter().map(|row| row.2).filter(|tool| !tool.is_empty()).collect();
     let served: &[&str] = foreach_probe_tool!(names);
-    let unused: Vec<_> = served.iter().filter(|tool| **tool != "flood" && !tools.contains(*tool)).collect();
+    let unused: Vec<_> =
+        served.iter().filter(|tool| !["flood", "swallow_a_denial"].contains(tool) && !tools.contains(*tool)).collect();
     assert!(unused.is_empty(), "tools of probe without a row: {unused:?}");
     let exempt = matrix().iter().filter(|row| matches!(row.6, Unreachable(_))).count();
     assert!(exempt <= 1, "{exempt} functions are exempt; there may only be fewer");
@@ -137,4 +138,18 @@ async fn interfaces_that_the_host_links_for_nobody_are_refused_by_policy() {
     let Err(Error::Denied(denial)) = host.call("sockets.go", json!({})).await else { panic!("it was not denied") };
     assert_eq!(denial.capability, "interface:wasi:sockets/tcp@0.2.0");
     assert_eq!((denial.gate, denial.unlock, denial.command), (Gate::Policy, Unlock::Nothing, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_that_the_guest_keeps_to_itself_is_in_the_audit_log() {
+    let host = TestHost::new().await;
+    let narrow = NARROW.replace("LEDGER", "read").replace("MEMORY", "read");
+    let request = narrow.replace("ledger = [\"read\"]", "ledger = [\"read\", \"append\"]");
+    let grant = Grant::parse_toml(&narrow.replace("[capabilities]\n", "")).unwrap();
+    host.install_with(&Guest::built("probe", foreach_probe_tool!(names)), &request, Some(grant)).await;
+    assert_eq!(host.call("probe.swallow_a_denial", json!({})).await.unwrap().text, "all is well");
+    let audit = host.tenant().audit_read(10).await.unwrap();
+    let denied: Vec<_> = audit.iter().filter(|entry| entry.action == "call.denied").collect();
+    assert_eq!(denied.len(), 1, "{audit:?}");
+    assert_eq!((denied[0].actor.as_str(), denied[0].subject.as_str()), ("plugin:probe", "ledger:append"));
 }

@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{policy, sh, wit};
+use crate::{demo, policy, sh, wit};
 
 /// The version of cargo-deny that CI installs; a newer one on the machine is used as it is.
 const CARGO_DENY: &str = "0.20.2";
@@ -36,7 +36,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let test = readme_test_command(&fs::read_to_string(root.join("README.md")).context("cannot read README.md")?)?;
     let mut words = test.split_whitespace().skip(1);
     sh::run(&format!("`{test}`"), &mut sh::cargo(root, &words.by_ref().collect::<Vec<_>>()))?;
-    sh::run("benches compile", &mut sh::cargo(root, &["build", "--locked", "--package", "animus-bench"]))?;
+    demo::Demo::recorded().run(root)?;
+    sh::run("benches compile", &mut sh::cargo(root, &["build", "--locked", "--workspace", "--bin", "animus-bench"]))?;
     sh::run(
         "docs",
         sh::cargo(root, &["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"])

@@ -23,6 +23,11 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
+    /// The demo as CI runs it: the same everywhere.
+    pub(crate) fn recorded() -> Self {
+        Self { recorded: true }
+    }
+
     pub(crate) fn run(self, root: &Path) -> Result<()> {
         sh::run(
             "build (the first time takes some minutes)",

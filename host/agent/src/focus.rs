@@ -277,7 +277,7 @@ impl Focus {
         denial.into()
     }
 
-    async fn audit_denial(&self, caller: &str, denial: &Denial) {
+    pub(crate) async fn audit_denial(&self, caller: &str, denial: &Denial) {
         let actor = match caller {
             "host" | "operator" => caller.to_owned(),
             plugin => format!("plugin:{plugin}"),

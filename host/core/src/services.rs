@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Result,
+    Denial, Result,
     authority::Authority,
     id::{Digest, FocusId, MemoryId, TenantId, WorkId},
     journal::{Intent, Outcome},
@@ -173,6 +173,9 @@ pub trait Services: Send + Sync {
 
     /// The value of a secret, for injection at egress.
     async fn secret(&self, by: &Principal, handle: &str) -> Result<crate::store::SecretValue>;
+
+    /// `by`'s own grant refused it something during a call, and the call's outcome does not show it. At most once a call.
+    async fn denied(&self, by: &Principal, denial: &Denial);
 
     /// A plugin wrote a line to its standard output or error (already bounded and escaped).
     fn log(&self, by: &Principal, line: String);

@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use animus_core::{
-    Error,
+    Error, Gate,
     authority::Authority,
     id::Digest,
     services::{CallContext, Principal},
@@ -104,7 +104,7 @@ impl Callee<'_> {
         };
         let state = store.data_mut();
         state.finish().await;
-        match ended {
+        let result = match ended {
             Ended::Returned(Ok(Ok(Ok(value)))) => Ok(value),
             Ended::Returned(Ok(Ok(Err(error)))) => Err(self.own_error(state, error)),
             Ended::Returned(Ok(Err(error))) => Err(self.trapped(state, &error)),
@@ -115,7 +115,17 @@ impl Callee<'_> {
             }
             Ended::Cancelled => Err(Error::Cancelled),
             Ended::TimedOut => Err(Limit::Wall.error(plugin, limits)),
+        };
+        // What the guest kept to itself is the operator's to know all the same. Other refusals were told where they fell:
+        // those of HTTP with the exchange, those of the focus and of called plugins by themselves.
+        if let Some(kept) = state.refusal.take()
+            && kept.who == plugin
+            && kept.gate != Gate::Principal
+            && !is_of_egress(&kept)
+        {
+            state.who.services.denied(&state.who.principal, &kept).await;
         }
+        result
     }
 
     /// The error that the plugin returned. Where it passes on a denial, or fails after one over HTTP, the operator gets

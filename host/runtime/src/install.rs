@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use animus_core::{
-    Error, Result,
+    Denial, Error, Result,
     authority::Authority,
     grant::{Grant, LedgerAccess, MemoryAccess, PathMode},
     id::{FocusId, MemoryId, TenantId, WorkId},
@@ -219,6 +219,9 @@ impl Services for Nobody {
     }
     async fn secret(&self, _: &Principal, _: &str) -> Result<SecretValue> {
         nothing()
+    }
+    async fn denied(&self, by: &Principal, denial: &Denial) {
+        tracing::info!(plugin = %by.authority.plugin(), %denial, "refused on trial");
     }
     fn log(&self, by: &Principal, line: String) {
         tracing::info!(plugin = %by.authority.plugin(), line, "trial output");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use animus_core::{
-    Error, Result,
+    Denial, Error, Result,
     event::Event,
     id::{MemoryId, WorkId},
     journal::{EffectKind, Intent, Outcome},
@@ -103,6 +103,10 @@ impl Services for Focus {
 
     async fn secret(&self, _: &Principal, handle: &str) -> Result<SecretValue> {
         self.cx().tenant.secret(handle).await
+    }
+
+    async fn denied(&self, by: &Principal, denial: &Denial) {
+        self.audit_denial(name(by), denial).await;
     }
 
     fn log(&self, by: &Principal, line: String) {

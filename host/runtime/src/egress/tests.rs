@@ -8,7 +8,7 @@ use std::{
 };
 
 use animus_core::{
-    Error, Gate, Result,
+    Denial, Error, Gate, Result,
     authority::Authority,
     grant::{Grant, HttpGrant, SecretGrant},
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
@@ -109,6 +109,7 @@ impl Services for Recorder {
             _ => Err(Error::NotFound(format!("no secret '{handle}'"))),
         }
     }
+    async fn denied(&self, _: &Principal, _: &Denial) {}
     fn log(&self, _: &Principal, _: String) {}
 }
 

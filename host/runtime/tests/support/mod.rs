@@ -19,7 +19,7 @@ use std::{
 };
 
 use animus_core::{
-    Error, Result,
+    Denial, Error, Result,
     grant::Grant,
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
     journal::{self, Intent, Outcome},
@@ -284,6 +284,7 @@ pub struct FakeServices {
     pub calls: Mutex<Vec<String>>,
     pub snapshot: Mutex<Weak<Snapshot>>,
     pub ledger: Mutex<Vec<Entry>>,
+    pub denials: Mutex<Vec<Denial>>,
 }
 
 impl Default for FakeServices {
@@ -294,6 +295,7 @@ impl Default for FakeServices {
             calls: Mutex::default(),
             snapshot: Mutex::default(),
             ledger: Mutex::default(),
+            denials: Mutex::default(),
         }
     }
 }
@@ -382,6 +384,9 @@ impl Services for FakeServices {
     }
     async fn secret(&self, _: &Principal, _: &str) -> Result<SecretValue> {
         no()
+    }
+    async fn denied(&self, _: &Principal, denial: &Denial) {
+        self.denials.lock().unwrap().push(denial.clone());
     }
     fn log(&self, _: &Principal, line: String) {
         self.logs.lock().unwrap().push(line);

@@ -107,3 +107,11 @@ pub fn flood(_: &Value) -> Answer {
         tool::list();
     }
 }
+
+/// Is refused over and over, and does not let on.
+pub fn swallow_a_denial(_: &Value) -> Answer {
+    for _ in 0..3 {
+        let _ = ledger::append(EntryType::Note, "not for me");
+    }
+    Ok("all is well".to_owned())
+}
