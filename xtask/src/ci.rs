@@ -10,7 +10,7 @@ use crate::{demo, policy, sh, wit};
 const CARGO_DENY: &str = "0.20.2";
 
 /// Every cargo workspace of the repository.
-const WORKSPACES: &[&str] = &[".", "plugins", "sdk-rust", "tests/guests"];
+const WORKSPACES: &[&str] = &[".", "plugins", "sdk-rust", "tests/guests", "tests/benches/guest"];
 
 pub(crate) fn run(root: &Path) -> Result<()> {
     for folder in WORKSPACES {
@@ -25,7 +25,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         "clippy",
         &mut sh::cargo(root, &["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
     )?;
-    for folder in ["plugins", "sdk-rust", "tests/guests"] {
+    for folder in WORKSPACES.iter().filter(|folder| **folder != ".") {
         let mut clippy = sh::cargo(
             &root.join(folder),
             &["clippy", "--locked", "--workspace", "--target", "wasm32-wasip2", "--", "--deny", "warnings"],

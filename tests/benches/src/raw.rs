@@ -46,7 +46,6 @@ impl Raw {
             .instance("animus:llm/llm@0.1.0")
             .and_then(|mut llm| llm.func_wrap("list-models", |_, ()| Ok((Vec::<String>::new(),))))
             .map_err(own)?;
-        linker.define_unknown_imports_as_traps(&component).map_err(own)?;
         let pre = linker.instantiate_pre(&component).map_err(own)?;
         let tools = exports::animus::tool::tools::GuestIndices::new(&pre).map_err(own)?;
         Ok(Self { engine: engine.clone(), pre: Arc::new(pre), tools })

@@ -1,9 +1,9 @@
 //! The one way by which plugins' HTTP requests leave.
 //!
-//! A request is counted, read into a [`Target`](target::Target), journaled, checked against the plugin's grant, resolved
+//! A request is counted, read into a target, journaled, checked against the plugin's grant, resolved
 //! once, checked again by address, given its secrets, and sent to the very address that was checked. Redirects are not
 //! followed: a guest that follows one makes a new request. The guest learns a `wasi:http` error code; the precise error,
-//! with the command that would lift a denial, goes to the journal, the operator's log and [`Outgoing::refusal`].
+//! with the command that would lift a denial, goes to the journal, the operator's log and the refusal that ends the call.
 
 mod address;
 mod body;

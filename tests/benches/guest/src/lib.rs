@@ -1,6 +1,6 @@
 //! A small tool, for measuring what the host adds to a call.
 
-use animus_sdk::prelude::*;
+use animus_sdk::{llm, prelude::*};
 
 /// Answers with what it was given.
 #[derive(Deserialize, JsonSchema)]
@@ -32,7 +32,7 @@ impl Tool for Cross {
     type Output = String;
 
     fn call(self) -> Result<String> {
-        let seen: usize = (0..self.times).map(|_| llm::list_models().len()).sum();
+        let seen: usize = (0..self.times).map(|_| llm::models().len()).sum();
         Ok(seen.to_string())
     }
 }
