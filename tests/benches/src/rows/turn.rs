@@ -97,11 +97,7 @@ async fn run(host: &Host) -> Result<Vec<Duration>> {
         ..EngageOptions::default()
     };
     let engagement = focus.engage(&by, options).await?;
-    ensure!(
-        engagement.tool_calls == TURNS,
-        "the loop made {} tool calls: {engagement:?}",
-        engagement.tool_calls
-    );
+    ensure!(engagement.tool_calls == TURNS, "the loop made {} tool calls: {engagement:?}", engagement.tool_calls);
     let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(asked.iter().zip(asked.iter().skip(1)).map(|(from, to)| *to - *from).collect())
 }
