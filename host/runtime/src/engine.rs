@@ -99,8 +99,8 @@ fn pooling(config: &EngineConfig) -> Config {
         .max_core_instances_per_component(MAX_INSTANCES)
         .max_memories_per_module(8)
         .max_tables_per_module(8)
-        // Giving memory back takes the kernel's lock on the address space; one at a time, two cores got 0.79× of what they
-        // get so.
+        // Memory is given back in batches: with one at a time the row *parallel* was lower in each run we took
+        // (docs/performance.md). Not profiled.
         .decommit_batch_size(32)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)
