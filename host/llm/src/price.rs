@@ -46,7 +46,8 @@ const fn gpt(input: u64, output: u64, cached: u64, window: u64, temperature: boo
     Known { price, window, max_output: 16_384, temperature, images: true }
 }
 
-/// List prices of November 2026, standard tier. Where a vendor charges more for long prompts, the window ends where the
+/// Looked up in November 2026, standard tier: Anthropic's rows from its own pages; OpenAI's from third parties' pages of
+/// June 2026 and from memory, so that they are not to be billed on unchecked. Where a vendor charges more for long prompts, the window ends where the
 /// dearer tier begins, so that the price stays true.
 const TABLE: &[(&str, Known)] = &[
     ("claude-fable-5-1", claude(1000, 5000, 250, 1_000_000, false)),
