@@ -37,6 +37,7 @@
 //! | run the host's agent loop | [`engage`] | `llm`, `tool` |
 //! | ask a model | [`llm`] | `llm` |
 //! | call other plugins' tools | [`tools`] | `tool` |
+//! | have an interpreter run code | [`code`] | `interpreter` |
 //! | write and read the work's ledger | [`ledger`] | `ledger` |
 //! | remember beyond the work | [`memory`] | `memory` |
 //! | speak HTTP | [`http`] | `http` |
@@ -51,6 +52,7 @@
 #[doc(hidden)]
 pub mod bindings;
 
+pub mod code;
 pub mod config;
 pub mod engage;
 mod error;

@@ -129,6 +129,7 @@ impl TestHost {
             source: "test".to_owned(),
             tools: tools.collect(),
             is_faculty: false,
+            is_interpreter: false,
             grant,
         };
         self.tenant.plugin_install("test", new).await.unwrap();

@@ -19,6 +19,7 @@ use crate::{charge::request_tokens, focus::Focus};
 
 mod context;
 mod engine_tools;
+mod execute_code;
 pub(crate) mod pages;
 pub mod pairing;
 mod prompt;
@@ -173,7 +174,7 @@ fn offered(focus: &Focus, by: &Principal, patterns: &[String]) -> Result<BTreeMa
     let plugins = focus.tools_in_reach().filter(|tool| {
         patterns.iter().any(|p| p.matches(&tool.name)) && granted.allows(&Capability::Tool(tool.name.clone()))
     });
-    let host = engine_tools::definitions().into_iter().map(Arc::new);
+    let host = engine_tools::definitions(focus, by).into_iter().map(Arc::new);
     Ok(plugins.cloned().chain(host).map(|tool| (tool.name.clone(), tool)).collect())
 }
 

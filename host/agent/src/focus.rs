@@ -22,10 +22,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::code::Sessions;
 use crate::{engage::pages::Pages, run::RunContext};
 
+mod code;
 mod model;
 mod services;
+
+pub(crate) use code::Execution;
 
 /// How long a cancelled effect may take to end by itself before it is dropped.
 const GRACE: Duration = Duration::from_secs(1);
@@ -51,6 +55,7 @@ struct Inner {
     /// leaves no effect without its outcome.
     tasks: TaskTracker,
     pages: Mutex<Pages>,
+    sessions: Mutex<Sessions>,
     ending: Mutex<Option<Ending>>,
 }
 
@@ -97,6 +102,7 @@ impl Focus {
             cancel: cx.cancel.child_token(),
             tasks: TaskTracker::new(),
             pages: Mutex::default(),
+            sessions: Mutex::default(),
             ending: Mutex::default(),
             cx,
             work,
@@ -170,6 +176,9 @@ impl Focus {
     pub(crate) async fn call(&self, call: Call) -> Result<Output> {
         let Call { caller, parent, depth, name, args } = call;
         if self.0.cx.plugins.tool(&name).is_none() {
+            if let Some(denial) = self.0.cx.plugins.awaiting(&name) {
+                return Err(self.refuse(denial).await);
+            }
             let known = self.0.cx.plugins.tools().iter().map(|tool| tool.name.as_str());
             return Err(unknown_tool(&name, known));
         }

@@ -134,6 +134,7 @@ impl Context {
             source,
             tools,
             is_faculty: inspection.is_faculty,
+            is_interpreter: inspection.is_interpreter,
             grant,
         };
         Ok(self.tenant().await?.plugin_install(actor, new).await?)

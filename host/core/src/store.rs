@@ -144,6 +144,8 @@ pub struct Plugin {
     pub tools: Vec<crate::tool::Tool>,
     /// Whether it exports the faculty interface.
     pub is_faculty: bool,
+    /// Whether it exports the interpreter interface.
+    pub is_interpreter: bool,
     /// When the generation was installed, milliseconds since the epoch.
     pub installed_ms: u64,
 }
@@ -165,6 +167,8 @@ pub struct NewGeneration {
     pub tools: Vec<crate::tool::Tool>,
     /// Whether it exports the faculty interface.
     pub is_faculty: bool,
+    /// Whether it exports the interpreter interface.
+    pub is_interpreter: bool,
     /// The new grant; none keeps the one there is.
     pub grant: Option<Grant>,
 }

@@ -11,6 +11,7 @@ pub mod egress;
 mod engine;
 mod inspect;
 mod install;
+mod interpreter;
 mod limits;
 mod linker;
 mod registry;

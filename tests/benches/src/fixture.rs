@@ -66,6 +66,7 @@ impl Host {
                         source: "bench".into(),
                         tools: ["echo", "cross"].map(|tool| definition(&name, tool)).into(),
                         is_faculty: false,
+                        is_interpreter: false,
                         grant: Some(Grant::parse_toml("llm = { roles = [\"bench\"] }")?),
                     },
                 )

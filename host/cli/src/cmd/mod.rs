@@ -3,6 +3,7 @@
 mod audit;
 mod completions;
 mod doctor;
+mod exec;
 mod ledger;
 mod memory;
 mod model;
@@ -56,6 +57,8 @@ struct Global {
 enum Command {
     /// Have a faculty do a piece of work
     Run(run::Run),
+    /// Have an interpreter run a program that reaches the world through tools
+    Exec(exec::Exec),
     /// Make, build, install and grant plugins
     Plugin(plugin::Plugin),
     /// List and call the tools of installed plugins
@@ -82,6 +85,7 @@ impl Command {
     async fn run(self, cx: &Context) -> Result<Exit> {
         match self {
             Self::Run(run) => run.run(cx).await,
+            Self::Exec(exec) => exec.run(cx).await,
             Self::Plugin(plugin) => plugin.run(cx).await,
             Self::Tool(tool) => tool.run(cx).await,
             Self::Ledger(ledger) => ledger.run(cx).await,

@@ -20,6 +20,7 @@ use std::{
 
 use animus_core::{
     Denial, Error, Result,
+    code::{Program, Ran},
     grant::Grant,
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
     journal::{self, Intent, Outcome},
@@ -128,6 +129,7 @@ impl FakeTenant {
                 annotations: Annotations::default(),
             }],
             is_faculty: false,
+            is_interpreter: false,
             installed_ms: 0,
             name,
         });
@@ -372,6 +374,19 @@ impl Services for FakeServices {
                 snapshot.call_tool(&cx, name, args).await
             }
         }
+    }
+    async fn code_run(&self, by: &Principal, interpreter: &str, program: Program) -> Result<Ran> {
+        let snapshot = self.snapshot.lock().unwrap().upgrade().unwrap();
+        let cx = CallContext {
+            tenant: by.tenant.clone(),
+            focus: by.focus,
+            depth: by.depth + 1,
+            parent: None,
+            cancel: Default::default(),
+            workspace: None,
+            services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
+        };
+        snapshot.run_code(&cx, interpreter, &by.authority, program).await
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {
         no()

@@ -7,9 +7,10 @@ use std::{
 
 use animus_agent::{RunContext, RunReport};
 use animus_core::{
-    Error, Result,
+    Denial, Error, Result,
     authority::Authority,
     budget::{Allowance, Budget},
+    code::{Description, Program, Ran},
     event::{Event, Watcher},
     grant::{Grant, LedgerAccess, LlmGrant},
     id::{Digest, PluginName},
@@ -163,12 +164,17 @@ type ToolFn = Box<dyn Fn(CallContext, Value) -> BoxFuture<'static, Result<Output
 type TurnFn = Box<dyn Fn(usize) -> Turn + Send>;
 type FacultyFn = Box<dyn Fn(CallContext, Principal, Task) -> BoxFuture<'static, Result<FacultyOutcome>> + Send + Sync>;
 
+type CodeFn = Box<dyn Fn(CallContext, Authority, Program) -> BoxFuture<'static, Result<Ran>> + Send + Sync>;
+
 /// A snapshot whose plugins are closures.
 pub struct FakePlugins {
     loaded: Vec<Arc<Loaded>>,
     tools: Vec<Arc<Tool>>,
     functions: BTreeMap<String, ToolFn>,
     faculty: FacultyFn,
+    interpreter: CodeFn,
+    /// Denials of tools whose plugin awaits a grant.
+    pub awaiting: Vec<Denial>,
 }
 
 pub fn text(text: impl Into<String>) -> Result<Output> {
@@ -193,8 +199,14 @@ impl FakePlugins {
     pub fn with_faculty(
         faculty: impl Fn(CallContext, Principal, Task) -> BoxFuture<'static, Result<FacultyOutcome>> + Send + Sync + 'static,
     ) -> Self {
-        let mut plugins =
-            Self { loaded: Vec::new(), tools: Vec::new(), functions: BTreeMap::new(), faculty: Box::new(faculty) };
+        let mut plugins = Self {
+            loaded: Vec::new(),
+            tools: Vec::new(),
+            functions: BTreeMap::new(),
+            faculty: Box::new(faculty),
+            interpreter: Box::new(|_, _, _| async { panic!("no interpreter") }.boxed()),
+            awaiting: Vec::new(),
+        };
         plugins.grant(Grant {
             tool: ["*".parse().unwrap()].into(),
             llm: Some(LlmGrant { roles: ["*".parse().unwrap()].into(), max_tokens: 8_192 }),
@@ -214,8 +226,30 @@ impl FakePlugins {
             digest: Digest::of(b"assistant"),
             authority: Arc::new(authority),
             is_faculty: true,
+            is_interpreter: false,
             tools: Vec::new(),
         })];
+    }
+
+    /// An interpreter plugin, `python`.
+    pub fn interpreter(
+        mut self,
+        run: impl Fn(CallContext, Authority, Program) -> BoxFuture<'static, Result<Ran>> + Send + Sync + 'static,
+    ) -> Self {
+        let name = PluginName::new("python").unwrap();
+        let nothing = Grant::default();
+        let authority = Authority::new(name.clone(), nothing.clone(), nothing.clone(), nothing);
+        self.loaded.push(Arc::new(Loaded {
+            name,
+            generation: 1,
+            digest: Digest::of(b"python"),
+            authority: Arc::new(authority),
+            is_faculty: false,
+            is_interpreter: true,
+            tools: Vec::new(),
+        }));
+        self.interpreter = Box::new(run);
+        self
     }
 
     pub fn tool(
@@ -284,6 +318,18 @@ impl PluginSet for FakePlugins {
     async fn call_tool(&self, cx: &CallContext, name: &str, args: String) -> Result<Output> {
         let function = &self.functions[name];
         function(cx.clone(), serde_json::from_str(&args).unwrap()).await
+    }
+
+    async fn run_code(&self, cx: &CallContext, _: &str, by: &Authority, program: Program) -> Result<Ran> {
+        (self.interpreter)(cx.clone(), by.clone(), program).await
+    }
+
+    async fn describe_code(&self, _: &CallContext, _: &str, _: Program) -> Result<Description> {
+        Ok(Description::default())
+    }
+
+    fn awaiting(&self, tool: &str) -> Option<Denial> {
+        self.awaiting.iter().find(|denial| denial.capability == format!("tool:{tool}")).cloned()
     }
 
     async fn engage(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<FacultyOutcome> {

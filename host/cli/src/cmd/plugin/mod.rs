@@ -81,6 +81,7 @@ struct Shown {
     source: String,
     state: PluginState,
     is_faculty: bool,
+    is_interpreter: bool,
     /// Full names.
     tools: Vec<String>,
     requested: Grant,
@@ -102,6 +103,7 @@ impl Shown {
             source: plugin.source,
             state: plugin.state,
             is_faculty: plugin.is_faculty,
+            is_interpreter: plugin.is_interpreter,
             tools: plugin.tools.into_iter().map(|tool| tool.name).collect(),
             requested,
             granted: plugin.granted,
