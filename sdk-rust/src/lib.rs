@@ -68,12 +68,12 @@ pub mod tools;
 
 pub use error::{Context, Denial, Error, Gate, Result, Unlock};
 pub use faculty::{Faculty, Outcome, Task};
-pub use tool::{Annotations, Json, Tool, ToolOutput};
+pub use tool::{Annotations, Both, Json, Tool, ToolOutput};
 
 /// What nearly every plugin needs.
 pub mod prelude {
     pub use crate::{
-        Annotations, Context, Error, Faculty, Json, Outcome, Result, Task, Tool, ToolOutput, export_faculty,
+        Annotations, Both, Context, Error, Faculty, Json, Outcome, Result, Task, Tool, ToolOutput, export_faculty,
         export_tools,
     };
     pub use schemars::JsonSchema;

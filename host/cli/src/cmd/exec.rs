@@ -11,6 +11,7 @@ use animus_core::{
     event::Unwatched,
     grant::{Grant, Pattern},
     id::{FocusId, PluginName, WorkId},
+    limits::{Limits, SomeLimits},
     plugins::PluginSet as _,
 };
 use clap::Args;
@@ -132,7 +133,9 @@ impl Exec {
 /// What the operator's programs may reach: everything that plugins offer, within the ceiling. Folders and hosts are
 /// reached through tools, under their plugins' grants.
 fn operator(ceiling: Grant) -> Result<Authority> {
-    let all = Grant { http: None, paths: BTreeSet::new(), ..Grant::everything() };
+    // Of the limits, those of the interpreter count.
+    let limits = SomeLimits::all(Limits::unlimited());
+    let all = Grant { http: None, paths: BTreeSet::new(), limits, ..Grant::everything() };
     Ok(Authority::new(PluginName::new(OPERATOR)?, all.clone(), all, ceiling))
 }
 
