@@ -314,7 +314,7 @@ mod tests {
         let (workspace, place) = files.at("");
         let listed = list(&workspace, &place, 1).unwrap().text;
         assert_eq!(listed.lines().count(), 1001);
-        assert!(listed.ends_with("f0999\n[the first 1000 of 1001: narrow the pattern or the path]\n"));
+        assert!(listed.ends_with("f0999\n[the first 1000 of 1100: narrow the pattern or the path]\n"));
     }
 
     #[test]
