@@ -85,7 +85,7 @@ pub struct Thin<'a> {
 pub fn compile(skill: &Thin<'_>) -> Result<Vec<u8>, Error> {
     check(skill)?;
     let provenance = sorted(skill.provenance).to_string();
-    at_most("the provenance", provenance.len(), MAX_PROVENANCE)?;
+    at_most(provenance.len(), MAX_PROVENANCE, "bytes of provenance")?;
     let component = component::build(skill)?;
     let component = package::with_section(&component, PROVENANCE, provenance.as_bytes())?;
     package::embed(&component, skill.manifest)
@@ -102,7 +102,7 @@ pub fn provenance_of(bytes: &[u8]) -> Option<Value> {
 fn check(skill: &Thin<'_>) -> Result<(), Error> {
     PluginName::new(skill.interpreter)?;
     check_name("program", skill.name)?;
-    at_most("the number of modules", skill.modules.len(), MAX_MODULES)?;
+    at_most(skill.modules.len(), MAX_MODULES, "modules")?;
     let mut code = skill.source.len();
     let mut seen = BTreeSet::new();
     for (name, source) in skill.modules {
@@ -112,7 +112,7 @@ fn check(skill: &Thin<'_>) -> Result<(), Error> {
         }
         code = code.saturating_add(source.len());
     }
-    at_most("the code", code, MAX_CODE)?;
+    at_most(code, MAX_CODE, "bytes of code")?;
     check_tools(skill.tools)
 }
 
@@ -120,7 +120,7 @@ fn check_tools(tools: &[Tool]) -> Result<(), Error> {
     if tools.is_empty() {
         return Err(Error::Invalid("a skill without tools cannot be a plugin; write a public function".to_owned()));
     }
-    at_most("the number of tools", tools.len(), MAX_TOOLS)?;
+    at_most(tools.len(), MAX_TOOLS, "tools")?;
     let mut seen = BTreeSet::new();
     for tool in tools {
         if !is_short_name(&tool.name) {
@@ -146,9 +146,11 @@ fn check_name(what: &str, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn at_most(what: &str, is: usize, most: usize) -> Result<(), Error> {
-    if is > most {
-        return Err(Error::Invalid(format!("{what} of the skill is {is} long, over the limit of {most}; split it")));
+fn at_most(has: usize, most: usize, what: &str) -> Result<(), Error> {
+    if has > most {
+        return Err(Error::Invalid(format!(
+            "the skill has {has} {what}, over the limit of {most}; make less or split it"
+        )));
     }
     Ok(())
 }

@@ -218,7 +218,7 @@ impl Memory {
             written = [tool.description.len(), input.len(), output.as_ref().map_or(0, String::len)]
                 .into_iter()
                 .fold(written, usize::saturating_add);
-            at_most("what the tools say", written, MAX_DEFINITIONS)?;
+            at_most(written, MAX_DEFINITIONS, "bytes of descriptions and schemas")?;
             for (field, text) in [("name", &tool.name), ("description", &tool.description), ("input-schema", &input)] {
                 let text = self.text(text)?;
                 self.set_pair(contract.field(definition, field)?.at, text)?;

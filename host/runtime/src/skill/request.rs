@@ -99,7 +99,7 @@ struct Models {
 
 impl Asked {
     fn of(uses: &[String]) -> Result<Self, Error> {
-        at_most("the number of capabilities", uses.len(), MAX_USES)?;
+        at_most(uses.len(), MAX_USES, "capabilities")?;
         let mut asked = Self::default();
         for text in uses {
             match text.parse()? {
