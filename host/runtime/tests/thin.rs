@@ -568,7 +568,6 @@ fn a_manifest_that_would_not_be_read_is_not_written() {
         skill::manifest("word_count", "one", "", &[], "python", none),
         skill::manifest("word_count", "0.1.0", "two\nlines", &[], "python", none),
         skill::manifest("word_count", "0.1.0", "", &[], "not a plugin", none),
-        skill::manifest("word_count", "0.1.0", "", &[], "python", SomeLimits { wall_ms: Some(u64::MAX), ..none }),
         skill::manifest("word_count", "0.1.0", "", &vec!["ledger:read".to_owned(); 1_000], "python", none),
     ] {
         assert!(matches!(error, Err(Error::Invalid(_))), "{error:?}");
