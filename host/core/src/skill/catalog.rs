@@ -221,13 +221,18 @@ impl Catalog {
     /// A skill and all that it depends on, each after what it depends on.
     fn closure(&self, name: &SkillName, faculty: Option<&str>) -> Result<Vec<&Entry>, Error> {
         let find = |wanted: &SkillName| -> Result<&Entry, Error> {
-            let why = if wanted == name { String::new() } else { format!(", on which '{name}' depends") };
-            match self.get(wanted) {
-                Ok(entry) if faculty.is_none_or(|faculty| entry.skill.is_for(faculty)) => Ok(entry),
-                Ok(_) => Err(Error::NotFound(format!("the skill '{wanted}'{why} is not for this faculty"))),
-                Err(Error::NotFound(text)) => Err(Error::NotFound(format!("{text}{why}"))),
-                Err(other) => Err(other),
-            }
+            let found = match self.get(wanted) {
+                Ok(entry) if !faculty.is_none_or(|faculty| entry.skill.is_for(faculty)) => {
+                    Err(Error::NotFound(format!("the skill '{wanted}' is not for this faculty")))
+                }
+                found => found,
+            };
+            found.map_err(|error| match error {
+                Error::NotFound(text) if wanted != name => {
+                    Error::NotFound(format!("the skill '{name}' depends on '{wanted}': {text}"))
+                }
+                other => other,
+            })
         };
         // Depth first, without recursion: a chain may be as long as the catalogue.
         let first = find(name)?;

@@ -10,6 +10,7 @@ mod files;
 mod level;
 mod name;
 mod parse;
+mod record;
 mod write;
 mod yaml;
 
@@ -25,6 +26,7 @@ pub use self::{
     files::{DEFAULT_SOURCE, MAX_FILES, MAX_FOLDER_BYTES, PROMPT_FILE, SKILL_FILE, SkillCode, SkillFiles},
     level::{Line, tokens_of},
     name::SkillName,
+    record::{Approvals, Decision, NewSkill, SkillOrigin, SkillRecord, SkillState, SkillUse},
 };
 
 /// The longest `SKILL.md`, in bytes.
