@@ -189,6 +189,10 @@ fn a_keyword_is_a_phrase_in_the_description_or_a_parameter_in_any_case() {
 fn parameters_match_exactly_or_by_a_star_and_all_of_them() {
     let catalog =
         catalog([skill("a", "auto-activate: true\ntriggers: { params: { person: '*', kind: weekly, n: '3' } }")]);
+    let flag = Catalog::new([skill("f", "auto-activate: true\ntriggers: { params: { dry: true } }")]).unwrap();
+    for (params, wanted) in [(json!({ "dry": true }), 1), (json!({ "dry": false }), 0), (json!({ "dry": [true] }), 0)] {
+        assert_eq!(flag.auto(&request("", &params)).active.len(), wanted, "{params}");
+    }
     let matches = |params: Value| !catalog.auto(&request("", &params)).active.is_empty();
     assert!(matches(json!({ "person": "Kelly", "kind": "weekly", "n": 3, "more": 1 })));
     assert!(matches(json!({ "person": null, "kind": "weekly", "n": "3" })));

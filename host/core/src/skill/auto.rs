@@ -207,7 +207,9 @@ fn kinds(triggers: &Triggers, request: &AutoRequest<'_>, texts: &Texts) -> usize
         request.params.get(key).is_some_and(|value| match value {
             _ if wanted == "*" => true,
             Value::String(text) => text == wanted,
-            other => other.to_string() == *wanted,
+            Value::Bool(flag) => wanted == if *flag { "true" } else { "false" },
+            Value::Number(number) => *wanted == number.to_string(),
+            Value::Null | Value::Array(_) | Value::Object(_) => false,
         })
     };
     let params = !triggers.params.is_empty() && triggers.params.iter().all(has);

@@ -110,7 +110,7 @@ impl Skill {
         }
     }
 
-    /// Whether a faculty may use it; where none is named, whether it is there for all.
+    /// Whether a faculty may use it; one that names none is for all.
     #[must_use]
     pub fn is_for(&self, faculty: &str) -> bool {
         self.faculties.is_empty() || self.faculties.contains(faculty)
@@ -124,7 +124,8 @@ pub struct Triggers {
     pub faculties: BTreeSet<String>,
     /// Phrases that occur in the description of the work or in a text among its parameters, in any case.
     pub keywords: BTreeSet<String>,
-    /// Parameters of the work that all have the given value; `*` stands for any value.
+    /// Parameters of the work that all have the given value, numbers and flags as JSON writes them; `*` stands for any
+    /// value, also for those that are lists or objects.
     pub params: BTreeMap<String, String>,
 }
 

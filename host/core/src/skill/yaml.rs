@@ -298,11 +298,11 @@ impl<'d> Value<'d> {
             Node::Scalar { text, plain: true } if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
             _ => None,
         };
-        if !number.is_some_and(|n| n > 0) {
+        let counted = number.filter(|n| *n > 0);
+        if counted.is_none() {
             self.problem(format_args!("should be a whole number from 1 to {}", u32::MAX));
-            return None;
         }
-        number
+        counted
     }
 
     /// A map with known keys.
