@@ -20,6 +20,7 @@ pub mod memory;
 pub mod package;
 pub mod plugins;
 pub mod services;
+pub mod skill;
 pub mod store;
 mod strict;
 pub mod text;

@@ -28,6 +28,7 @@ use animus_core::{
     llm, memory,
     plugins::PluginSet as _,
     services::{CallContext, EngageOptions, Engagement, Principal, Services},
+    skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::*,
     tool::{Annotations, Output, Tool},
     work::{NewWork, Settlement, State, Work},
@@ -238,6 +239,43 @@ impl Memories for FakeTenant {
         no()
     }
     async fn memory_tag(&self, _: MemoryId, _: &str) -> Result<()> {
+        no()
+    }
+}
+
+#[async_trait]
+impl Skills for FakeTenant {
+    async fn skill_put(&self, _: &str, _: NewSkill) -> Result<SkillRecord> {
+        no()
+    }
+    async fn skills(&self) -> Result<Vec<SkillRecord>> {
+        no()
+    }
+    async fn skill(&self, _: &SkillName, _: Option<u64>) -> Result<SkillRecord> {
+        no()
+    }
+    async fn skill_versions(&self, _: &SkillName) -> Result<Vec<SkillRecord>> {
+        no()
+    }
+    async fn skill_pending(&self) -> Result<Vec<SkillRecord>> {
+        no()
+    }
+    async fn skill_decide(&self, _: &str, _: &SkillName, _: u64, _: Decision, _: &str) -> Result<SkillRecord> {
+        no()
+    }
+    async fn skill_activated(&self, _: WorkId, _: FocusId, _: &SkillName, _: u64, _: How) -> Result<()> {
+        no()
+    }
+    async fn skill_activations(&self, _: &SkillName) -> Result<SkillUse> {
+        no()
+    }
+    async fn skill_approvals(&self) -> Result<Approvals> {
+        no()
+    }
+    async fn skill_remove(&self, _: &str, _: &SkillName) -> Result<()> {
+        no()
+    }
+    async fn skills_revision(&self) -> Result<u64> {
         no()
     }
 }

@@ -104,6 +104,7 @@ async fn make_private(path: &Path) -> std::io::Result<()> {
 fn migrations() -> Migrator {
     let files = [
         (1, "store", include_str!("../../../../migrations/sqlite/0001_store.sql")),
+        (3, "skills", include_str!("../../../../migrations/sqlite/0003_skills.sql")),
         (4, "interpreters", include_str!("../../../../migrations/sqlite/0004_interpreters.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
