@@ -15,7 +15,7 @@ use animus_core::{
     tool::Tool,
 };
 
-use crate::{charge::request_tokens, focus::Focus};
+use crate::{conversation::Conversation, focus::Focus};
 
 mod context;
 mod engine_tools;
@@ -46,7 +46,7 @@ struct Engage<'a> {
     /// The tools on offer, the host's own included.
     offered: BTreeMap<String, Arc<Tool>>,
     /// The next request: the conversation so far with all that goes along.
-    request: Request,
+    conversation: Conversation,
     /// The largest request, in tokens: what the window leaves beside the longest answer.
     room: u64,
     max_turns: u32,
@@ -78,7 +78,7 @@ impl<'a> Engage<'a> {
         let request = Request {
             model: role,
             system: Some(prompt::system(&system, &written)),
-            messages: vec![Message::user(prompt)],
+            messages: vec![Message::user(prompt).into()],
             tools: offered.values().map(|tool| definition(tool)).collect(),
             max_tokens: Some(max_tokens),
             temperature,
@@ -87,7 +87,7 @@ impl<'a> Engage<'a> {
             focus,
             by,
             offered,
-            request,
+            conversation: Conversation::new(request),
             room: model.context_window.saturating_sub(max_tokens.into()),
             max_turns: max_turns.unwrap_or(TURNS).min(MOST_TURNS),
             ids: HashSet::new(),
@@ -107,7 +107,7 @@ impl<'a> Engage<'a> {
             if !self.make_room() {
                 return Ok(Ending::ContextFull);
             }
-            let prepared = match self.focus.prepare(self.request.clone()) {
+            let prepared = match self.focus.prepare_next(&self.conversation) {
                 Err(Error::BudgetExhausted(why)) => {
                     self.focus.notice(why);
                     return Ok(Ending::Budget);
@@ -119,7 +119,7 @@ impl<'a> Engage<'a> {
                 Err(Error::Cancelled) => return Ok(Ending::Cancelled),
                 Err(error) if error.is_context_overflow() => {
                     // Estimates err; the vendor's word counts. Every time this leaves less room, so it comes to an end.
-                    self.room = request_tokens(&self.request).saturating_mul(3) / 4;
+                    self.room = self.conversation.weight().tokens.saturating_mul(3) / 4;
                     continue;
                 }
                 response => response?,
@@ -145,10 +145,9 @@ impl<'a> Engage<'a> {
                 }
                 return Ok(Ending::Done);
             }
-            self.request.messages.push(message);
             let answers = self.answer(&requests, &stop).await;
             self.tool_calls = self.tool_calls.saturating_add(u32::try_from(requests.len()).unwrap_or(u32::MAX));
-            self.request.messages.push(Message { role: Role::User, content: answers.results });
+            self.conversation.extend([message, Message { role: Role::User, content: answers.results }]);
             if answers.repetition {
                 return Ok(Ending::Repetition);
             }
@@ -157,7 +156,7 @@ impl<'a> Engage<'a> {
     }
 
     fn make_room(&mut self) -> bool {
-        let dropped = context::fit(&mut self.request, self.room, &mut self.focus.pages());
+        let dropped = context::fit(&mut self.conversation, self.room, &mut self.focus.pages());
         match dropped {
             None => self.focus.notice("the conversation no longer fits the model's window"),
             Some(0) => {}

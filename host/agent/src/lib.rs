@@ -7,6 +7,7 @@
 //! code that a faculty calls; see `docs/engage-loop.md`.
 
 mod charge;
+mod conversation;
 mod engage;
 mod focus;
 mod run;

@@ -345,7 +345,11 @@ impl TryFrom<llm::Request> for core_llm::Request {
         Ok(Self {
             model: request.model,
             system: request.system,
-            messages: request.messages.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            messages: request
+                .messages
+                .into_iter()
+                .map(|m| m.try_into().map(std::sync::Arc::new))
+                .collect::<Result<_, _>>()?,
             tools: request
                 .tools
                 .into_iter()

@@ -139,7 +139,7 @@ impl Engage<'_> {
             format!(
                 "the arguments were cut off after {bytes} bytes, because an answer has at most {} tokens; the tool was \
                  not run: make the arguments shorter, or do it in several calls",
-                self.request.max_tokens.unwrap_or_default()
+                self.conversation.frame().max_tokens.unwrap_or_default()
             )
         } else {
             "the arguments are not a JSON object; the tool was not run".to_owned()

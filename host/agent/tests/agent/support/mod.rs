@@ -1,7 +1,9 @@
 //! Scripted fakes of the ports, and a bench to run the loop on.
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeMap, VecDeque},
+    fmt::Debug,
     sync::{Arc, Mutex},
 };
 
@@ -425,18 +427,18 @@ impl Bench {
 }
 
 /// The results in the last message.
-pub fn results(messages: &[Message]) -> Vec<ToolResult> {
+pub fn results<M: Borrow<Message>>(messages: &[M]) -> Vec<ToolResult> {
     let result = |part: &Content| match part {
         Content::ToolResult(result) => Some(result.clone()),
         _ => None,
     };
-    messages.last().unwrap().content.iter().filter_map(result).collect()
+    messages.last().unwrap().borrow().content.iter().filter_map(result).collect()
 }
 
 /// Roles alternate, the user begins, and every tool request has exactly one result, in the next message.
-pub fn assert_paired(messages: &[Message]) {
+pub fn assert_paired<M: Borrow<Message> + Debug>(messages: &[M]) {
     let mut open: Vec<String> = Vec::new();
-    for (at, message) in messages.iter().enumerate() {
+    for (at, message) in messages.iter().map(Borrow::borrow).enumerate() {
         assert_eq!(message.role, if at % 2 == 0 { Role::User } else { Role::Assistant }, "{messages:#?}");
         assert!(!message.content.is_empty(), "{messages:#?}");
         let answered: Vec<String> = results(std::slice::from_ref(message)).into_iter().map(|r| r.id).collect();
