@@ -102,7 +102,10 @@ async fn make_private(path: &Path) -> std::io::Result<()> {
 }
 
 fn migrations() -> Migrator {
-    let files = [(1, "store", include_str!("../../../../migrations/sqlite/0001_store.sql"))];
+    let files = [
+        (1, "store", include_str!("../../../../migrations/sqlite/0001_store.sql")),
+        (2, "reload", include_str!("../../../../migrations/sqlite/0002_reload.sql")),
+    ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
