@@ -1,6 +1,10 @@
 //! One call's life: a never-used instance, every limit set, the call, and what came of it in clear words.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use animus_core::{
     Error, Gate,
@@ -20,6 +24,7 @@ use crate::{
     bindings::{faculty, guest_error, tools, types},
     egress::{Egress, is_of_egress},
     limits::{Limit, Meter, Reached},
+    reload::Fared,
     state::State,
     text,
 };
@@ -54,6 +59,8 @@ pub(crate) struct Callee<'a> {
     pub(crate) digest: Digest,
     pub(crate) config: &'a Arc<WasiConfigVariables>,
     pub(crate) egress: &'a Arc<Egress>,
+    /// How the call fared, where that says something about the plugin; set when it ends.
+    pub(crate) fared: OnceLock<Fared>,
 }
 
 impl Callee<'_> {
@@ -104,6 +111,9 @@ impl Callee<'_> {
         };
         let state = store.data_mut();
         state.finish().await;
+        if matches!(ended, Ended::Returned(Ok(Ok(_)))) {
+            let _ = self.fared.set(Fared::Answered);
+        }
         let result = match ended {
             Ended::Returned(Ok(Ok(Ok(value)))) => Ok(value),
             Ended::Returned(Ok(Ok(Err(error)))) => Err(self.own_error(state, error)),
@@ -180,6 +190,8 @@ impl Callee<'_> {
             // It asked for more than it may have, was refused, and aborted (or could not even start).
             return limit.error(plugin, limits);
         }
+        // Nobody but the plugin's own code is left to blame.
+        let _ = self.fared.set(Fared::Broke);
         let words = state.capture.last_words();
         if !words.is_empty() {
             reason = format!("{reason}: {words}");

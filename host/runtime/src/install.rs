@@ -1,6 +1,6 @@
 //! What a plugin has to pass before a generation of it is committed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use animus_core::{
     Denial, Error, Result,
@@ -81,6 +81,7 @@ impl Registry {
             digest: inspection.digest,
             config: &Arc::new(manifest.config.clone().into_iter().collect()),
             egress: self.egress(),
+            fared: OnceLock::new(),
         };
         let cx = CallContext {
             tenant: TenantId::local(),

@@ -14,6 +14,7 @@ mod install;
 mod limits;
 mod linker;
 mod registry;
+pub mod reload;
 mod state;
 mod stdio;
 mod text;
