@@ -109,7 +109,11 @@ async fn with_the_wrong_grant_every_function_is_denied() {
         let narrow = NARROW.replace("LEDGER", ledger).replace("MEMORY", memory);
         // It may ask for everything; what it is granted is what counts.
         let request = NARROW.replace("LEDGER", "read\", \"append").replace("MEMORY", "read\", \"write");
-        let request = request.replace("fast", "*").replace("= 10", "= 10000").replace("other.*", "*").replace("[\"other\"]", "[\"*\"]");
+        let request = request
+            .replace("fast", "*")
+            .replace("= 10", "= 10000")
+            .replace("other.*", "*")
+            .replace("[\"other\"]", "[\"*\"]");
         let grant = Grant::parse_toml(&narrow.replace("[capabilities]\n", "")).unwrap();
         host.install_with(&probe, &request, Some(grant)).await;
         let result = host.call(&format!("probe.{tool}"), args).await;

@@ -209,6 +209,10 @@ impl<'a> Terminal<'a> {
             }
             Event::Notice { text } => self.remark(&paint(DIM, out::safe(text))),
             Event::Log { plugin, line } => self.remark(&paint(DIM, format_args!("{plugin}: {}", out::safe(line)))),
+            Event::Reload { plugin, text, .. } => {
+                let plugin = plugin.as_deref().unwrap_or("plugins");
+                self.remark(&paint(WARN, format_args!("{plugin}: {}", out::safe(text))));
+            }
             Event::Done { .. } => {}
         }
         self.wait();

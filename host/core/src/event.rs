@@ -105,6 +105,19 @@ pub enum Event {
         /// One line, control characters escaped.
         line: String,
     },
+    /// What serves has changed, or has not although its source did. A focus that runs keeps what it began with.
+    Reload {
+        /// The plugin; none where its source does not even say that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        plugin: Option<String>,
+        /// The generation that is installed now; none when there is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        generation: Option<u64>,
+        /// What came of it.
+        kind: Reload,
+        /// Why, for people.
+        text: String,
+    },
     /// The focus ended. Always the last event.
     Done {
         /// Whether the work is done.
@@ -124,6 +137,24 @@ pub enum Event {
         /// Where the budget stands.
         standing: Standing,
     },
+}
+
+/// What came of a change of a plugin or its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reload {
+    /// Another generation, or another grant, serves from now on.
+    Serving,
+    /// It is installed, and serves when the operator grants it something.
+    AwaitingGrant,
+    /// The source holds what is installed already.
+    Unchanged,
+    /// The source does not load; what served before goes on serving.
+    Failed,
+    /// The generation failed too often in a row; an earlier one serves again.
+    RolledBack,
+    /// It no longer serves.
+    Removed,
 }
 
 /// Who watches. Called on the path of the run, so it must not block; an event that cannot be taken may be dropped,

@@ -191,6 +191,26 @@ pub struct Generation {
     pub serving: bool,
 }
 
+/// The most faults of sources that a tenant keeps; of more, the newest.
+pub const MAX_FAULTS: u32 = 100;
+/// The longest text of a fault that is kept, in bytes. A compiler's output is longer now and then; its beginning, where
+/// the first error is, stays.
+pub const MAX_FAULT: usize = 16 << 10;
+
+/// The last load of a source that failed: a file or folder of the drop folder, or the source folder of an author. It is
+/// gone when a load of that source succeeds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginFault {
+    /// Where it was loaded from.
+    pub source: String,
+    /// The plugin, where the load came far enough to know, or the source is named after it.
+    pub name: Option<PluginName>,
+    /// What is wrong, as the compiler or the host said it.
+    pub error: String,
+    /// When it failed, milliseconds since the epoch.
+    pub at_ms: u64,
+}
+
 /// Installed plugins. Every change is one transaction with its audit entry; `actor` says who changed it.
 #[async_trait]
 pub trait Plugins: Send + Sync {
@@ -204,7 +224,8 @@ pub trait Plugins: Send + Sync {
     async fn plugin_generations(&self, name: &PluginName) -> Result<Vec<Generation>>;
     /// Replaces its grant; none revokes it.
     async fn plugin_grant(&self, actor: &str, name: &PluginName, grant: Option<Grant>) -> Result<Plugin>;
-    /// Serves another generation: the given one, or the one before the serving one.
+    /// Serves another generation: the given one, or the newest before the serving one that was not retired. The one that
+    /// serves from now on begins with a clean record, even when it was retired.
     async fn plugin_rollback(&self, actor: &str, name: &PluginName, to: Option<u64>) -> Result<Plugin>;
     /// Removes it with its grant and generations.
     async fn plugin_remove(&self, actor: &str, name: &PluginName) -> Result<()>;
@@ -212,6 +233,25 @@ pub trait Plugins: Send + Sync {
     async fn artifact(&self, digest: &Digest) -> Result<Arc<[u8]>>;
     /// A number that grows with every change to any plugin of this tenant.
     async fn plugins_revision(&self) -> Result<u64>;
+
+    /// Counts one more failure of a generation and returns how many it has had in a row, in all processes together; 0
+    /// for a generation that is gone. No change of plugins, so neither audited nor a new revision.
+    async fn plugin_failed(&self, name: &PluginName, generation: u64) -> Result<u32>;
+    /// Ends the row of failures of a generation. Writes only where there is one.
+    async fn plugin_worked(&self, name: &PluginName, generation: u64) -> Result<()>;
+    /// Takes a failing generation out of service: the newest earlier one that was not itself retired serves, and this one
+    /// is no rollback's goal until an operator names it. Returns the plugin as it serves then; none when `generation`
+    /// does not serve (another process was faster), or no earlier one is left. `why` goes to the audit log.
+    async fn plugin_retire(&self, actor: &str, name: &PluginName, generation: u64, why: &str)
+    -> Result<Option<Plugin>>;
+
+    /// Keeps that a load of `source` failed, in place of what was kept of it: at most [`MAX_FAULT`] bytes of `error`, and
+    /// the newest [`MAX_FAULTS`] faults.
+    async fn plugin_fault(&self, source: &str, name: Option<&PluginName>, error: &str) -> Result<()>;
+    /// Forgets the fault of a source, if there is one. Writes only then. An installation from that source does the same.
+    async fn plugin_fault_clear(&self, source: &str) -> Result<()>;
+    /// All faults, by source.
+    async fn plugin_faults(&self) -> Result<Vec<PluginFault>>;
 }
 
 /// Skills, each with its versions. Every change is one transaction with its audit entry; `actor` says who changed it.

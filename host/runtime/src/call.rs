@@ -1,6 +1,10 @@
 //! One call's life: a never-used instance, every limit set, the call, and what came of it in clear words.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use animus_core::{
     Error, Gate,
@@ -22,6 +26,7 @@ use crate::{
     egress::{Egress, is_of_egress},
     interpreter::Ready,
     limits::{Limit, Meter, Reached},
+    reload::Fared,
     state::State,
     text,
 };
@@ -61,6 +66,8 @@ pub(crate) struct Callee<'a> {
     pub(crate) digest: Digest,
     pub(crate) config: &'a Arc<WasiConfigVariables>,
     pub(crate) egress: &'a Arc<Egress>,
+    /// How the call fared, where that says something about the plugin; set when it ends.
+    pub(crate) fared: OnceLock<Fared>,
 }
 
 impl Callee<'_> {
@@ -131,6 +138,9 @@ impl Callee<'_> {
         };
         let state = store.data_mut();
         state.finish().await;
+        if matches!(ended, Ended::Returned(Ok(Ok(_)))) {
+            let _ = self.fared.set(Fared::Answered);
+        }
         let result = match ended {
             Ended::Returned(Ok(Ok(Ok(value)))) => Ok(value),
             Ended::Returned(Ok(Ok(Err(error)))) => Err(self.own_error(state, error)),
@@ -207,6 +217,8 @@ impl Callee<'_> {
             // It asked for more than it may have, was refused, and aborted (or could not even start).
             return limit.error(plugin, limits);
         }
+        // Nobody but the plugin's own code is left to blame.
+        let _ = self.fared.set(Fared::Broke);
         let words = state.capture.last_words();
         if !words.is_empty() {
             reason = format!("{reason}: {words}");

@@ -1,6 +1,6 @@
 //! What a plugin has to pass before a generation of it is committed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use animus_core::{
     Denial, Error, Result,
@@ -91,6 +91,7 @@ impl Registry {
             digest: inspection.digest,
             config: &Arc::new(manifest.config.clone().into_iter().collect()),
             egress: self.egress(),
+            fared: OnceLock::new(),
         };
         let cx = nobodys();
         let tried = callee.run(&cx, async |store, instance| match &linked.tools {

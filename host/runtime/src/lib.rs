@@ -15,6 +15,7 @@ mod interpreter;
 mod limits;
 mod linker;
 mod registry;
+pub mod reload;
 pub mod skill;
 mod state;
 mod stdio;

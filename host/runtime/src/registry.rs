@@ -5,13 +5,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
 use animus_core::{
     Denial, Error, Gate, Result, Unlock,
     authority::Authority,
     code::{Description, Program, Ran},
+    event::Event,
     grant::{Capability, Grant},
     id::{Digest, PluginName, TenantId},
     manifest::Manifest,
@@ -23,7 +24,7 @@ use animus_core::{
 };
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, broadcast};
 use wasmtime::component::Component;
 use wasmtime_wasi_config::WasiConfigVariables;
 
@@ -35,8 +36,12 @@ use crate::{
     interpreter::{self, Waiting},
     limits::Limit,
     linker::{self, Linkers, Shape},
+    reload::{Fared, Health},
     text,
 };
+
+/// How many events of reloads a slow subscriber may lag behind before it loses the oldest.
+const RELOADS: usize = 64;
 
 /// What all snapshots of a host share.
 struct Shared {
@@ -45,6 +50,7 @@ struct Shared {
     egress: Arc<Egress>,
     /// Code by content, as long as any snapshot holds it.
     codes: Mutex<HashMap<Digest, Weak<Code>>>,
+    reloads: broadcast::Sender<Event>,
 }
 
 /// A component, and how it was linked for each shape of grant.
@@ -81,7 +87,13 @@ impl Registry {
     pub fn new(artifacts: Arc<Artifacts>, egress: Arc<Egress>) -> Self {
         let linkers = Linkers::new(artifacts.engine().clone());
         Self {
-            shared: Arc::new(Shared { artifacts, linkers, egress, codes: Mutex::default() }),
+            shared: Arc::new(Shared {
+                artifacts,
+                linkers,
+                egress,
+                codes: Mutex::default(),
+                reloads: broadcast::Sender::new(RELOADS),
+            }),
             tenants: Mutex::default(),
         }
     }
@@ -121,6 +133,18 @@ impl Registry {
     #[must_use]
     pub fn is_compiled(&self, digest: &Digest) -> bool {
         self.shared.artifacts.is_cached(digest)
+    }
+
+    /// Every [`Event::Reload`] from now on, of all tenants: loads, what other processes changed, rollbacks. The last 64
+    /// are kept for a subscriber that lags.
+    #[must_use]
+    pub fn reloads(&self) -> broadcast::Receiver<Event> {
+        self.shared.reloads.subscribe()
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        // Nobody may be listening.
+        let _ = self.shared.reloads.send(event);
     }
 
     pub(crate) fn artifacts(&self) -> &Arc<Artifacts> {
@@ -188,6 +212,7 @@ impl Registry {
             linked: OnceCell::new(),
             runner: OnceCell::new(),
             config: Arc::new(manifest.config.into_iter().collect()),
+            health: Health::new(tenant.clone(), record.name.clone(), record.generation, self.shared.reloads.clone()),
             tenant: tenant.clone(),
             shared: self.shared.clone(),
             record,
@@ -219,6 +244,7 @@ struct Plugin {
     /// The code, linked for the programs that it runs.
     runner: OnceCell<Arc<Linked>>,
     config: Arc<WasiConfigVariables>,
+    health: Health,
     tenant: Arc<dyn Tenant>,
     shared: Arc<Shared>,
 }
@@ -233,7 +259,17 @@ impl Plugin {
             digest: self.loaded.digest,
             config: &self.config,
             egress: &self.shared.egress,
+            fared: OnceLock::new(),
         })
+    }
+
+    /// Counts how a call fared.
+    async fn count<T>(&self, fared: Option<&Fared>, result: &Result<T>) {
+        match (fared, result) {
+            (Some(Fared::Answered), _) => self.health.count_success().await,
+            (Some(Fared::Broke), Err(error)) => drop(self.health.count_failure(&error.to_string()).await),
+            (Some(Fared::Broke), Ok(_)) | (None, _) => {}
+        }
     }
 
     /// Loads and links, each at most once for all snapshots.
@@ -275,6 +311,7 @@ impl Plugin {
             digest: self.loaded.digest,
             config: &self.config,
             egress: &self.shared.egress,
+            fared: OnceLock::new(),
         })
     }
 }
@@ -341,6 +378,21 @@ impl Snapshot {
     pub fn revision(&self) -> u64 {
         self.revision
     }
+
+    /// Counts a failure of a plugin that is no trap, such as an answer that its tests refute, like a trap: so many in a
+    /// row ([`crate::reload::TOLERATED`]) take the generation of this snapshot out of service. Returns the generation
+    /// that serves instead, when it came to that. `why` is for people.
+    pub async fn count_failure(&self, plugin: &str, why: &str) -> Option<u64> {
+        self.by_name.get(plugin)?.health.count_failure(why).await
+    }
+
+    /// Loads and links a plugin before its first call. Nothing when it is not in the snapshot.
+    pub(crate) async fn warm(&self, name: &PluginName) -> Result<()> {
+        match self.by_name.get(name.as_str()) {
+            Some(plugin) => plugin.callee().await.map(drop),
+            None => Ok(()),
+        }
+    }
 }
 
 #[async_trait]
@@ -373,7 +425,9 @@ impl PluginSet for Snapshot {
             .run(cx, async |store, instance| {
                 tools.load(&mut *store, instance)?.call_call_tool(&mut *store, short, &args).await
             })
-            .await?;
+            .await;
+        plugin.count(callee.fared.get(), &result).await;
+        let result = result?;
         let size = result.text.len()
             + result.structured.as_ref().map_or(0, String::len)
             + result.images.iter().map(|image| image.data.len()).sum::<usize>();
@@ -395,8 +449,9 @@ impl PluginSet for Snapshot {
         let task = faculty::Task::from(task);
         let outcome = callee
             .run(cx, async |store, instance| export.load(&mut *store, instance)?.call_engage(&mut *store, &task).await)
-            .await?;
-        outcome.try_into()
+            .await;
+        plugin.count(callee.fared.get(), &outcome).await;
+        outcome?.try_into()
     }
 
     async fn run_code(&self, cx: &CallContext, interpreter: &str, by: &Authority, program: Program) -> Result<Ran> {

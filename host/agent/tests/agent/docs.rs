@@ -3,7 +3,7 @@
 use animus_core::{
     Error,
     budget::{Allowance, Budget},
-    event::Event,
+    event::{Event, Reload},
     id::{FocusId, WorkId},
     ledger::{Entry, EntryType},
     llm::{Stop, Usage},
@@ -36,6 +36,7 @@ fn every_event() -> Vec<Event> {
         Event::Budget { percent: 50, standing },
         Event::Notice { text: text() },
         Event::Log { plugin: text(), line: text() },
+        Event::Reload { plugin: Some(text()), generation: Some(1), kind: Reload::Serving, text: text() },
         Event::Done {
             success: true,
             ending: Some(text()),
@@ -60,10 +61,11 @@ fn every_event() -> Vec<Event> {
             Event::Budget { .. } => 8,
             Event::Notice { .. } => 9,
             Event::Log { .. } => 10,
-            Event::Done { .. } => 11,
+            Event::Reload { .. } => 11,
+            Event::Done { .. } => 12,
         })
         .collect::<Vec<_>>();
-    assert_eq!(kinds, (0..12).collect::<Vec<_>>());
+    assert_eq!(kinds, (0..13).collect::<Vec<_>>());
     events
 }
 

@@ -102,6 +102,7 @@ pub struct FakeTenant {
     pub wasm: Mutex<Vec<Arc<[u8]>>>,
     revision: AtomicU64,
     pub artifacts_read: AtomicU64,
+    pub told_of_success: AtomicU64,
 }
 
 impl FakeTenant {
@@ -173,6 +174,25 @@ impl Plugins for FakeTenant {
     }
     async fn plugins_revision(&self) -> Result<u64> {
         Ok(self.revision.load(Ordering::SeqCst))
+    }
+    async fn plugin_failed(&self, _: &PluginName, _: u64) -> Result<u32> {
+        Ok(0)
+    }
+    async fn plugin_worked(&self, _: &PluginName, _: u64) -> Result<()> {
+        self.told_of_success.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+    async fn plugin_retire(&self, _: &str, _: &PluginName, _: u64, _: &str) -> Result<Option<Plugin>> {
+        no()
+    }
+    async fn plugin_fault(&self, _: &str, _: Option<&PluginName>, _: &str) -> Result<()> {
+        no()
+    }
+    async fn plugin_fault_clear(&self, _: &str) -> Result<()> {
+        no()
+    }
+    async fn plugin_faults(&self) -> Result<Vec<PluginFault>> {
+        no()
     }
 }
 

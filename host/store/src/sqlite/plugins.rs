@@ -7,7 +7,7 @@ use animus_core::{
     grant::Grant,
     id::{Digest, PluginName},
     manifest::Manifest,
-    store::{Generation, NewGeneration, Plugin, PluginState, Plugins},
+    store::{Generation, MAX_FAULT, MAX_FAULTS, NewGeneration, Plugin, PluginFault, PluginState, Plugins},
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -49,6 +49,15 @@ fn generation(row: &SqliteRow) -> Result<Generation> {
         source: row.text("source")?,
         installed_ms: row.number("installed_ms")?,
         serving: row.flag("serving")?,
+    })
+}
+
+fn fault(row: &SqliteRow) -> Result<PluginFault> {
+    Ok(PluginFault {
+        source: row.text("source")?,
+        name: row.maybe_parsed("name")?,
+        error: row.text("error")?,
+        at_ms: row.number("at_ms")?,
     })
 }
 
@@ -97,6 +106,52 @@ impl Handle {
         Ok(())
     }
 
+    /// What a rollback leads to: the generation that was named, or the newest before `serving` that was not retired.
+    async fn goal(
+        &self,
+        tx: &mut SqliteConnection,
+        name: &PluginName,
+        serving: u64,
+        to: Option<u64>,
+    ) -> Result<Option<u64>> {
+        let found = sqlx::query(
+            "SELECT generation FROM plugin_generations AS g
+             WHERE tenant = ?1 AND name = ?2 AND (generation = ?4 OR (?4 IS NULL AND generation < ?3 AND NOT EXISTS (
+                 SELECT 1 FROM plugin_health AS h
+                 WHERE h.tenant = ?1 AND h.name = ?2 AND h.generation = g.generation AND h.retired = 1
+             )))
+             ORDER BY generation DESC LIMIT 1",
+        )
+        .bind(self.t())
+        .bind(name.as_str())
+        .bind(signed(serving))
+        .bind(to.map(signed))
+        .fetch_optional(tx)
+        .await
+        .during(format_args!("find an earlier generation of the plugin '{name}'"))?;
+        found.map(|row| row.number("generation")).transpose()
+    }
+
+    async fn serve(&self, tx: &mut SqliteConnection, name: &PluginName, generation: u64) -> Result<()> {
+        sqlx::query("UPDATE plugins SET generation = ?3 WHERE tenant = ?1 AND name = ?2")
+            .bind(self.t())
+            .bind(name.as_str())
+            .bind(signed(generation))
+            .execute(tx)
+            .await
+            .during(format_args!("serve generation {generation} of the plugin '{name}'"))?;
+        Ok(())
+    }
+
+    async fn forget_fault(&self, tx: &mut SqliteConnection, source: &str) -> Result<(), sqlx::Error> {
+        sqlx::query("DELETE FROM plugin_faults WHERE tenant = ?1 AND source = ?2")
+            .bind(self.t())
+            .bind(source)
+            .execute(tx)
+            .await
+            .map(drop)
+    }
+
     /// Removes generations too old to be kept, then the bytes that no generation of any tenant refers to. Part of an
     /// installation, after which the newest generation serves: so the serving one is never removed.
     async fn prune(&self, tx: &mut SqliteConnection, name: &PluginName) -> Result<(), sqlx::Error> {
@@ -115,6 +170,11 @@ impl Handle {
         .await?;
         drop_unused_artifacts(tx).await
     }
+}
+
+/// As much of a text as is kept.
+fn head(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_FAULT)).unwrap_or(text)
 }
 
 async fn drop_unused_artifacts(tx: &mut SqliteConnection) -> Result<(), sqlx::Error> {
@@ -158,7 +218,7 @@ impl Plugins for Handle {
             .bind(digest.to_string())
             .bind(version)
             .bind(manifest)
-            .bind(source)
+            .bind(&source)
             .bind(requests)
             .bind(to_json(&tools)?)
             .bind(is_faculty)
@@ -170,6 +230,7 @@ impl Plugins for Handle {
         if let Some(grant) = &grant {
             self.set_grant(&mut tx, &name, Some(grant)).await?;
         }
+        self.forget_fault(&mut tx, &source).await.during(&what)?;
         self.prune(&mut tx, &name).await.during(&what)?;
         let plugin = self.plugin_in(&mut tx, &name).await?;
         let Plugin { generation, version, source, granted, .. } = &plugin;
@@ -227,32 +288,28 @@ impl Plugins for Handle {
         let what = format!("roll back the plugin '{name}'");
         let mut tx = self.pool.write().await?;
         let serving = self.plugin_in(&mut tx, name).await?.generation;
-        let found = sqlx::query(
-            "SELECT generation FROM plugin_generations
-             WHERE tenant = ?1 AND name = ?2 AND (generation = ?4 OR (?4 IS NULL AND generation < ?3))
-             ORDER BY generation DESC LIMIT 1",
-        )
-        .bind(self.t())
-        .bind(name.as_str())
-        .bind(signed(serving))
-        .bind(to.map(signed))
-        .fetch_optional(&mut *tx)
-        .await
-        .during(&what)?;
+        let found = self.goal(&mut tx, name, serving, to).await?;
         let target = match (found, to) {
-            (Some(row), _) => row.number("generation")?,
+            (Some(goal), _) => goal,
             (None, Some(to)) => {
                 return Err(missing(
                     "generation",
                     format_args!("{to} of the plugin '{name}'; the last {KEPT} are kept"),
                 ));
             }
-            (None, None) => return Err(missing("generation", format_args!("of the plugin '{name}' before {serving}"))),
+            (None, None) => {
+                return Err(missing(
+                    "generation",
+                    format_args!("of the plugin '{name}' before {serving} that was not taken out of service; name one"),
+                ));
+            }
         };
         if target == serving {
             return Err(Error::Conflict(format!("generation {serving} of the plugin '{name}' serves already")));
         }
-        sqlx::query("UPDATE plugins SET generation = ?3 WHERE tenant = ?1 AND name = ?2")
+        self.serve(&mut tx, name, target).await?;
+        // Whoever chose it chose it with its past; the count begins anew.
+        sqlx::query("DELETE FROM plugin_health WHERE tenant = ?1 AND name = ?2 AND generation = ?3")
             .bind(self.t())
             .bind(name.as_str())
             .bind(signed(target))
@@ -271,6 +328,12 @@ impl Plugins for Handle {
         let before = self.plugin_in(&mut tx, name).await?;
         // Takes its generations along.
         sqlx::query("DELETE FROM plugins WHERE tenant = ?1 AND name = ?2")
+            .bind(self.t())
+            .bind(name.as_str())
+            .execute(&mut *tx)
+            .await
+            .during(&what)?;
+        sqlx::query("DELETE FROM plugin_faults WHERE tenant = ?1 AND name = ?2")
             .bind(self.t())
             .bind(name.as_str())
             .execute(&mut *tx)
@@ -309,5 +372,133 @@ impl Plugins for Handle {
             .await
             .during("read the revision of the plugins")?;
         row.number("plugins_revision")
+    }
+
+    async fn plugin_failed(&self, name: &PluginName, generation: u64) -> Result<u32> {
+        let what = format!("count a failure of the plugin '{name}'");
+        let mut tx = self.pool.write().await?;
+        let row = sqlx::query(
+            "INSERT INTO plugin_health (tenant, name, generation, failures)
+             SELECT tenant, name, generation, 1 FROM plugin_generations
+             WHERE tenant = ?1 AND name = ?2 AND generation = ?3
+             ON CONFLICT (tenant, name, generation) DO UPDATE SET failures = failures + 1
+             RETURNING failures",
+        )
+        .bind(self.t())
+        .bind(name.as_str())
+        .bind(signed(generation))
+        .fetch_optional(&mut *tx)
+        .await
+        .during(&what)?;
+        tx.commit().await.during(&what)?;
+        let failures = row.map_or(Ok(0), |row| row.number("failures"))?;
+        Ok(u32::try_from(failures).unwrap_or(u32::MAX))
+    }
+
+    async fn plugin_worked(&self, name: &PluginName, generation: u64) -> Result<()> {
+        let what = format!("end the failures of the plugin '{name}'");
+        let failing = sqlx::query(
+            "SELECT 1 FROM plugin_health WHERE tenant = ?1 AND name = ?2 AND generation = ?3 AND failures > 0",
+        )
+        .bind(self.t())
+        .bind(name.as_str())
+        .bind(signed(generation))
+        .fetch_optional(self.pool.readers())
+        .await
+        .during(&what)?;
+        if failing.is_none() {
+            return Ok(());
+        }
+        let mut tx = self.pool.write().await?;
+        sqlx::query("UPDATE plugin_health SET failures = 0 WHERE tenant = ?1 AND name = ?2 AND generation = ?3")
+            .bind(self.t())
+            .bind(name.as_str())
+            .bind(signed(generation))
+            .execute(&mut *tx)
+            .await
+            .during(&what)?;
+        tx.commit().await.during(&what)
+    }
+
+    async fn plugin_retire(
+        &self,
+        actor: &str,
+        name: &PluginName,
+        generation: u64,
+        why: &str,
+    ) -> Result<Option<Plugin>> {
+        let mut tx = self.pool.write().await?;
+        if self.plugin_in(&mut tx, name).await?.generation != generation {
+            return Ok(None);
+        }
+        let Some(goal) = self.goal(&mut tx, name, generation, None).await? else { return Ok(None) };
+        sqlx::query(
+            "INSERT INTO plugin_health (tenant, name, generation, failures, retired) VALUES (?1, ?2, ?3, 0, 1)
+             ON CONFLICT (tenant, name, generation) DO UPDATE SET retired = 1",
+        )
+        .bind(self.t())
+        .bind(name.as_str())
+        .bind(signed(generation))
+        .execute(&mut *tx)
+        .await
+        .during(format_args!("retire generation {generation} of the plugin '{name}'"))?;
+        self.serve(&mut tx, name, goal).await?;
+        let plugin = self.plugin_in(&mut tx, name).await?;
+        let why = head(why);
+        let detail = json!({ "from": generation, "generation": goal, "digest": plugin.digest, "why": why });
+        self.changed(tx, actor, "plugin.rollback", name, detail).await?;
+        Ok(Some(plugin))
+    }
+
+    async fn plugin_fault(&self, source: &str, name: Option<&PluginName>, error: &str) -> Result<()> {
+        let what = "keep the fault of a plugin's source";
+        let mut tx = self.pool.write().await?;
+        sqlx::query(
+            "INSERT INTO plugin_faults VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (tenant, source) DO UPDATE SET name = ?3, error = ?4, at_ms = ?5",
+        )
+        .bind(self.t())
+        .bind(source)
+        .bind(name.map(PluginName::as_str))
+        .bind(head(error))
+        .bind(now_ms())
+        .execute(&mut *tx)
+        .await
+        .during(what)?;
+        sqlx::query(
+            "DELETE FROM plugin_faults WHERE tenant = ?1 AND source NOT IN (
+                 SELECT source FROM plugin_faults WHERE tenant = ?1 ORDER BY at_ms DESC, rowid DESC LIMIT ?2
+             )",
+        )
+        .bind(self.t())
+        .bind(MAX_FAULTS)
+        .execute(&mut *tx)
+        .await
+        .during(what)?;
+        tx.commit().await.during(what)
+    }
+
+    async fn plugin_fault_clear(&self, source: &str) -> Result<()> {
+        let what = "forget the fault of a plugin's source";
+        let found = sqlx::query("SELECT 1 FROM plugin_faults WHERE tenant = ?1 AND source = ?2")
+            .bind(self.t())
+            .bind(source)
+            .fetch_optional(self.pool.readers())
+            .await
+            .during(what)?;
+        if found.is_none() {
+            return Ok(());
+        }
+        let mut tx = self.pool.write().await?;
+        self.forget_fault(&mut tx, source).await.during(what)?;
+        tx.commit().await.during(what)
+    }
+
+    async fn plugin_faults(&self) -> Result<Vec<PluginFault>> {
+        let rows = sqlx::query("SELECT * FROM plugin_faults WHERE tenant = ?1 ORDER BY source")
+            .bind(self.t())
+            .fetch_all(self.pool.readers())
+            .await;
+        rows.during("list the faults of plugins")?.iter().map(fault).collect()
     }
 }

@@ -104,6 +104,7 @@ async fn make_private(path: &Path) -> std::io::Result<()> {
 fn migrations() -> Migrator {
     let files = [
         (1, "store", include_str!("../../../../migrations/sqlite/0001_store.sql")),
+        (2, "reload", include_str!("../../../../migrations/sqlite/0002_reload.sql")),
         (3, "skills", include_str!("../../../../migrations/sqlite/0003_skills.sql")),
         (4, "interpreters", include_str!("../../../../migrations/sqlite/0004_interpreters.sql")),
     ];

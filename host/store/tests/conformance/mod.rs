@@ -82,6 +82,14 @@ macro_rules! suite {
                 a_manifest_that_does_not_parse_is_not_installed
                 plugins_of_another_tenant_are_out_of_reach
                 equal_bytes_stay_while_one_tenant_needs_them
+                failures_count_in_a_row_and_change_nothing_else
+                a_failing_generation_gives_way_to_the_last_one_that_was_not_retired
+                only_the_serving_generation_is_retired_and_only_once
+                an_operator_may_serve_a_retired_generation_again
+                failures_go_with_their_generation
+                a_fault_stays_until_its_source_loads
+                faults_and_their_texts_are_bounded
+                health_and_faults_of_another_tenant_are_out_of_reach
             }
             skills {
                 a_version_is_active_at_once_or_waits

@@ -3,7 +3,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use animus_core::{
     grant::{Grant, MemoryAccess},
     id::{Digest, PluginName},
-    store::{NewGeneration, PluginState, Store, Tenant},
+    store::{MAX_FAULT, MAX_FAULTS, NewGeneration, PluginState, Store, Tenant},
     tool::{Annotations, Tool},
 };
 use serde_json::json;
@@ -234,4 +234,153 @@ pub(crate) async fn equal_bytes_stay_while_one_tenant_needs_them(store: Arc<dyn 
     ada.plugin_remove("operator", &name()).await.unwrap();
     assert_eq!(class(ada.artifact(&digest).await), "not-found");
     assert_eq!(&bob.artifact(&digest).await.unwrap()[..], &wasm(1)[..]);
+}
+
+async fn failed(tenant: &Arc<dyn Tenant>, generation: u64) -> u32 {
+    tenant.plugin_failed(&name(), generation).await.unwrap()
+}
+
+/// The generation that serves after `generation` was retired.
+async fn retired(tenant: &Arc<dyn Tenant>, generation: u64) -> Option<u64> {
+    tenant.plugin_retire("host", &name(), generation, "it trapped").await.unwrap().map(|plugin| plugin.generation)
+}
+
+pub(crate) async fn failures_count_in_a_row_and_change_nothing_else(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    install(&tenant, generation(1)).await;
+    install(&tenant, generation(2)).await;
+    assert_eq!((failed(&tenant, 2).await, failed(&tenant, 2).await, failed(&tenant, 1).await), (1, 2, 1));
+    tenant.plugin_worked(&name(), 2).await.unwrap();
+    tenant.plugin_worked(&name(), 2).await.unwrap();
+    assert_eq!((failed(&tenant, 2).await, failed(&tenant, 1).await), (1, 2));
+    // What is gone has nothing to count.
+    assert_eq!(failed(&tenant, 9).await, 0);
+    assert_eq!(tenant.plugin_failed(&PluginName::new("none").unwrap(), 1).await.unwrap(), 0);
+    assert_eq!(tenant.plugins_revision().await.unwrap(), 2);
+    assert_eq!(tenant.audit_read(10).await.unwrap().len(), 2);
+}
+
+pub(crate) async fn a_failing_generation_gives_way_to_the_last_one_that_was_not_retired(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    install(&tenant, NewGeneration { grant: Some(granted()), ..generation(1) }).await;
+    install(&tenant, generation(2)).await;
+    assert_eq!(retired(&tenant, 2).await, Some(1));
+    install(&tenant, generation(3)).await;
+    let back = tenant.plugin_retire("host", &name(), 3, "it trapped").await.unwrap().unwrap();
+    assert_eq!((back.generation, back.digest, back.granted), (1, Digest::of(&wasm(1)), Some(granted())));
+    assert_eq!(tenant.plugin(&name()).await.unwrap().generation, 1);
+    assert_eq!(tenant.plugins_revision().await.unwrap(), 5);
+    let log = tenant.audit_read(1).await.unwrap();
+    assert_eq!((log[0].actor.as_str(), log[0].action.as_str()), ("host", "plugin.rollback"));
+    let detail = &log[0].detail;
+    assert_eq!((&detail["from"], &detail["generation"], &detail["why"]), (&json!(3), &json!(1), &json!("it trapped")));
+    // The operator's own rollback passes over what was retired as well.
+    install(&tenant, generation(4)).await;
+    assert_eq!(tenant.plugin_rollback("operator", &name(), None).await.unwrap().generation, 1);
+}
+
+pub(crate) async fn only_the_serving_generation_is_retired_and_only_once(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    install(&tenant, generation(1)).await;
+    assert_eq!(retired(&tenant, 1).await, None, "there is nothing to serve instead");
+    install(&tenant, generation(2)).await;
+    install(&tenant, generation(3)).await;
+    assert_eq!(retired(&tenant, 2).await, None, "it does not serve");
+    let many: Vec<_> = (0..8)
+        .map(|_| {
+            tokio::spawn({
+                let tenant = tenant.clone();
+                async move { retired(&tenant, 3).await }
+            })
+        })
+        .collect();
+    let mut goals = Vec::new();
+    for one in many {
+        goals.extend(one.await.unwrap());
+    }
+    assert_eq!(goals, [2]);
+    assert_eq!(tenant.plugins_revision().await.unwrap(), 4);
+    let none = PluginName::new("none").unwrap();
+    assert_eq!(class(tenant.plugin_retire("host", &none, 1, "").await), "not-found");
+}
+
+pub(crate) async fn an_operator_may_serve_a_retired_generation_again(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    install(&tenant, generation(1)).await;
+    install(&tenant, generation(2)).await;
+    failed(&tenant, 2).await;
+    assert_eq!(retired(&tenant, 2).await, Some(1));
+    assert_eq!(tenant.plugin_rollback("operator", &name(), Some(2)).await.unwrap().generation, 2);
+    assert_eq!(failed(&tenant, 2).await, 1, "its past was forgiven");
+    install(&tenant, generation(3)).await;
+    assert_eq!(retired(&tenant, 3).await, Some(2));
+}
+
+pub(crate) async fn failures_go_with_their_generation(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    install(&tenant, generation(1)).await;
+    failed(&tenant, 1).await;
+    for n in 2..=11 {
+        install(&tenant, generation(n)).await;
+    }
+    assert_eq!(failed(&tenant, 1).await, 0);
+    failed(&tenant, 11).await;
+    tenant.plugin_remove("operator", &name()).await.unwrap();
+    install(&tenant, generation(1)).await;
+    assert_eq!(failed(&tenant, 1).await, 1);
+}
+
+pub(crate) async fn a_fault_stays_until_its_source_loads(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    assert_eq!(tenant.plugin_faults().await.unwrap(), []);
+    tenant.plugin_fault("./notes-1", Some(&name()), "first").await.unwrap();
+    tenant.plugin_fault("./notes-1", Some(&name()), "second").await.unwrap();
+    tenant.plugin_fault("./broken", None, "no manifest").await.unwrap();
+    let faults = tenant.plugin_faults().await.unwrap();
+    let told: Vec<_> = faults.iter().map(|f| (f.source.as_str(), f.name.clone(), f.error.as_str())).collect();
+    assert_eq!(told, [("./broken", None, "no manifest"), ("./notes-1", Some(name()), "second")]);
+    assert!(faults[0].at_ms > 0);
+
+    install(&tenant, generation(1)).await;
+    assert_eq!(tenant.plugin_faults().await.unwrap().len(), 1, "that source loaded");
+    for _ in 0..2 {
+        tenant.plugin_fault_clear("./broken").await.unwrap();
+    }
+    assert_eq!(tenant.plugin_faults().await.unwrap(), []);
+    tenant.plugin_fault("./notes-1", Some(&name()), "third").await.unwrap();
+    tenant.plugin_remove("operator", &name()).await.unwrap();
+    assert_eq!(tenant.plugin_faults().await.unwrap(), []);
+    // No change of what is installed, so nobody has to load anything anew.
+    assert_eq!(tenant.plugins_revision().await.unwrap(), 2);
+}
+
+pub(crate) async fn faults_and_their_texts_are_bounded(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    let long = "é".repeat(MAX_FAULT);
+    for n in 0..MAX_FAULTS + 5 {
+        tenant.plugin_fault(&format!("./{n}"), None, &long).await.unwrap();
+    }
+    let faults = tenant.plugin_faults().await.unwrap();
+    assert_eq!(faults.len(), MAX_FAULTS as usize);
+    assert!(faults.iter().all(|fault| fault.error.len() <= MAX_FAULT && long.starts_with(&fault.error)));
+    assert!(faults.iter().any(|fault| fault.source == format!("./{}", MAX_FAULTS + 4)), "the newest stay");
+}
+
+pub(crate) async fn health_and_faults_of_another_tenant_are_out_of_reach(store: Arc<dyn Store>) {
+    let (ada, bob) = two_tenants(&store).await;
+    for tenant in [&ada, &bob] {
+        install(tenant, generation(1)).await;
+        install(tenant, generation(2)).await;
+    }
+    assert_eq!((failed(&ada, 2).await, failed(&ada, 2).await, failed(&bob, 2).await), (1, 2, 1));
+    bob.plugin_worked(&name(), 2).await.unwrap();
+    assert_eq!(failed(&ada, 2).await, 3);
+    assert_eq!(retired(&ada, 2).await, Some(1));
+    assert_eq!(bob.plugin(&name()).await.unwrap().generation, 2);
+    install(&bob, generation(3)).await;
+    assert_eq!(retired(&bob, 3).await, Some(2), "what ada retired is not retired for bob");
+
+    ada.plugin_fault("./x", None, "broken").await.unwrap();
+    bob.plugin_fault_clear("./x").await.unwrap();
+    assert_eq!((ada.plugin_faults().await.unwrap().len(), bob.plugin_faults().await.unwrap().len()), (1, 0));
 }

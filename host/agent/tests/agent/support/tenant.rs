@@ -14,8 +14,8 @@ use animus_core::{
     memory::{Hit, Memory, NewMemory, Query},
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::{
-        Audit, AuditEntry, AuditVerdict, Generation, Journal, Ledger, Memories, NewGeneration, Plugin, Plugins,
-        SecretValue, Secrets, Skills, Tenant, Works,
+        Audit, AuditEntry, AuditVerdict, Generation, Journal, Ledger, Memories, NewGeneration, Plugin, PluginFault,
+        Plugins, SecretValue, Secrets, Skills, Tenant, Works,
     },
     work::{NewWork, Settlement, State, Work},
 };
@@ -246,6 +246,24 @@ impl Plugins for FakeTenant {
         unused()
     }
     async fn plugins_revision(&self) -> Result<u64> {
+        unused()
+    }
+    async fn plugin_failed(&self, _: &PluginName, _: u64) -> Result<u32> {
+        unused()
+    }
+    async fn plugin_worked(&self, _: &PluginName, _: u64) -> Result<()> {
+        unused()
+    }
+    async fn plugin_retire(&self, _: &str, _: &PluginName, _: u64, _: &str) -> Result<Option<Plugin>> {
+        unused()
+    }
+    async fn plugin_fault(&self, _: &str, _: Option<&PluginName>, _: &str) -> Result<()> {
+        unused()
+    }
+    async fn plugin_fault_clear(&self, _: &str) -> Result<()> {
+        unused()
+    }
+    async fn plugin_faults(&self) -> Result<Vec<PluginFault>> {
         unused()
     }
 }
