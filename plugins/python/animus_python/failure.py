@@ -36,7 +36,7 @@ def of(error: BaseException, files: set[str]):
         told = traceback.TracebackException.from_exception(error, limit=None, max_group_width=8, max_group_depth=4)
         _only(told, files, set())
         text = "".join(told.format())
-        message = str(told) if isinstance(error, SyntaxError) is False else _syntax(error)
+        message = _syntax(error) if isinstance(error, SyntaxError) else str(told)
     except Exception:
         # An exception whose own text raises.
         text = message = f"{type(error).__name__} (its text cannot be shown)"
@@ -80,6 +80,8 @@ def _syntax(error: SyntaxError) -> str:
 
 def _hint(error: BaseException) -> None:
     """Adds to an exception what helps to write the program right."""
+    if isinstance(error, MemoryError) and not error.args:
+        error.args = ("out of memory; work on a part at a time",)
     if isinstance(error, NameError) and error.name and not isinstance(error, UnboundLocalError):
         if error.name in animus.__all__:
             error.add_note(f"did you forget `from animus import {error.name}`?")

@@ -50,6 +50,7 @@ def install() -> None:
     if not hasattr(http.client, "HTTPSConnection"):
         # CPython leaves it out where it has no ssl; the refusal says more than an AttributeError.
         http.client.HTTPSConnection = type("HTTPSConnection", (http.client.HTTPConnection,), {"default_port": 443})
+        urllib.request.HTTPSHandler = type("HTTPSHandler", (urllib.request.HTTPHandler,), {})
     _urls()
     subprocess.Popen.__init__ = no_processes
     subprocess.Popen.__del__ = lambda self, *args, **kwargs: None
