@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any, TypeVar, overload
 
 from . import errors, host, schema
-from .jsonable import NoForm, dumps
+from .jsonable import NoForm, dumps, loads
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -192,8 +192,8 @@ def export(module: ModuleType) -> type:
 
 def _loads(args: str) -> Any:
     try:
-        return json.loads(args)
-    except (ValueError, RecursionError) as error:
+        return loads(args)
+    except ValueError as error:
         raise errors.Invalid(f"the arguments are not JSON: {error}") from None
 
 

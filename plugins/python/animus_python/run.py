@@ -5,7 +5,6 @@ import builtins
 import gc
 import importlib
 import inspect
-import json
 import linecache
 import os
 import random
@@ -13,7 +12,7 @@ import sys
 import types
 
 import animus
-from animus import errors, host, plugin, schema
+from animus import errors, host, jsonable, plugin, schema
 
 from . import failure, loop, session, transform, value
 from .modules import Finder, filename
@@ -82,7 +81,7 @@ def fresh() -> None:
 def arguments(text: str) -> dict:
     """The arguments of a program."""
     try:
-        args = json.loads(text or "{}")
+        args = jsonable.loads(text or "{}")
     except (ValueError, RecursionError) as error:
         raise errors.Invalid(f"the program's arguments are not JSON: {error}") from None
     if not isinstance(args, dict):

@@ -49,8 +49,12 @@ def _shallow(source: str, name: str) -> None:
 
 def module(source: str, name: str) -> types.CodeType:
     """The code of a module, with lenient awaits."""
-    tree = _Awaits().visit(parse(source, name))
-    return compile(ast.fix_missing_locations(tree), name, "exec", dont_inherit=True)
+    return compile(lenient(parse(source, name)), name, "exec", dont_inherit=True)
+
+
+def lenient(tree: ast.Module) -> ast.Module:
+    """The same program, whose awaits take any value: the name `AWAIT` in it stands for `loop.wait`."""
+    return ast.fix_missing_locations(_Awaits().visit(tree))
 
 
 def body(source: str, name: str) -> types.CodeType:
@@ -77,8 +81,7 @@ def body(source: str, name: str) -> types.CodeType:
     function = kind(name=BODY, args=none, body=filled, decorator_list=[], returns=None, type_comment=None, type_params=[])
     function.lineno, function.col_offset = 1, 0
     tree.body = [*futures, function]
-    tree = _Awaits().visit(tree)
-    return compile(ast.fix_missing_locations(tree), name, "exec", dont_inherit=True)
+    return compile(lenient(tree), name, "exec", dont_inherit=True)
 
 
 class _Awaits(ast.NodeTransformer):
