@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import json
 import keyword
 from typing import Any, Literal, Union
 
-from .jsonable import Record
+from .jsonable import Record, loads
 
 _PLAIN: dict[str, Any] = {"string": str, "integer": int, "number": float, "boolean": bool, "null": None}
 
@@ -100,7 +99,7 @@ def _schema(definition: Any) -> dict[str, Any]:
 def _load(text: str) -> dict[str, Any]:
     # Schemas come from plugins of strangers: what is not an object says nothing.
     try:
-        schema = json.loads(text)
+        schema = loads(text)
     except ValueError:
         return {}
     if not isinstance(schema, dict):

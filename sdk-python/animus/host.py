@@ -40,7 +40,7 @@ def interface(name: str, capability: str | None = None) -> Any:
     `Denied` where this component was built without it, `Unavailable` where there is no host at all.
     """
     if _fake is not None:
-        return getattr(_fake, name)
+        return _fake.interface(name)
     module = _module(name)
     if module is None and _module("animus_types_types") is None:
         raise errors.Unavailable("there is no host here; test with animus.testing.FakeHost")

@@ -10,12 +10,17 @@ import enum
 import json
 import math
 import pathlib
+import re
 import uuid
 from collections.abc import Mapping, Set
 from typing import Any
 
 DEPTH = 100
 """The deepest nesting of a value that has a JSON form."""
+
+
+NESTING = 200
+"""The deepest nesting of JSON text that is read."""
 
 
 class NoForm(Exception):
@@ -100,6 +105,25 @@ def dumps(value: Any, where: str = "the value", indent: int | None = None) -> st
         return json.dumps(plain(value, where), ensure_ascii=False, allow_nan=False, indent=indent)
     except (RecursionError, ValueError) as error:
         raise NoForm(f"{where} has no JSON form: {error}") from None
+
+
+def loads(text: str) -> Any:
+    """The value of a JSON text. ValueError for one that does not parse, or is nested more than 200 deep."""
+    if too_deep(text):
+        raise ValueError(f"it is nested more than {NESTING} deep")
+    return json.loads(text)
+
+
+def too_deep(text: str) -> bool:
+    """Whether a JSON text is nested so deep that reading it may use up the stack, which ends the instance."""
+    if text.count("[") + text.count("{") <= NESTING:
+        return False
+    depth = 0
+    for c in re.findall(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
+        depth += 1 if c in "[{" else -1
+        if depth > NESTING:
+            return True
+    return False
 
 
 def _key(key: Any, where: str) -> str:

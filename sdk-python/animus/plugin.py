@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any, TypeVar, overload
 
 from . import errors, host, schema
-from .jsonable import NoForm, dumps, plain
+from .jsonable import NoForm, dumps, loads
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -108,7 +108,7 @@ def definition(function: Callable[..., Any], name: str | None = None) -> Any:
     if not text:
         raise schema.Unsuitable(f"'{name}' has no docstring; say what it does and when to use it, for that is what models read")
     try:
-        given, returned = schema.of_parameters(function), schema.of_return(function)
+        given, (returned, _) = schema.of_parameters(function), schema.of_return(function)
     except schema.Unsuitable as error:
         raise schema.Unsuitable(f"'{name}': {error}") from None
     types = host.tool_types()
@@ -139,25 +139,22 @@ def answer(function: Callable[..., Any], args: Any, name: str | None = None) -> 
     value = function(**schema.arguments(function, args, name))
     if inspect.isawaitable(value):
         value = _await(value)
-    return result(value, schema.of_return(function), name)
+    return result(value, *schema.of_return(function), name)
 
 
-def result(value: Any, output: schema.Schema | None, name: str) -> Any:
-    """The `tool-result` of what a tool returned, `output` being its output schema."""
+def result(value: Any, output: schema.Schema | None, wrapped: bool, name: str) -> Any:
+    """The `tool-result` of what a tool returned; `output` and `wrapped` are those of `schema.of_return`."""
     types = host.tool_types()
     try:
         if isinstance(value, ToolOutput):
             structured = None if value.structured is None else dumps(value.structured, f"the data of '{name}'")
-            text = value.text or (structured or "")
-            return types.ToolResult(text, structured, [types.Image(kind, data) for kind, data in value.images], value.is_error)
-        if output is None:
-            if value is None or isinstance(value, str):
-                return types.ToolResult(value or "", None, [], False)
-            text = dumps(value, f"the answer of '{name}'")
-            return types.ToolResult(text, text if isinstance(plain(value), dict) else None, [], False)
+            images = [types.Image(kind, data) for kind, data in value.images]
+            return types.ToolResult(value.text or structured or "", structured, images, value.is_error)
+        if output is None and (value is None or isinstance(value, str)):
+            return types.ToolResult(value or "", None, [], False)
         text = dumps(value, f"the answer of '{name}'")
-        wrapped = list(output.get("properties", {})) == ["result"] and not isinstance(plain(value), dict)
-        wrapped = wrapped or output.get("required") == ["result"] and isinstance(plain(value), dict) and list(plain(value)) != ["result"]
+        if output is None:
+            return types.ToolResult(text, None, [], False)
         return types.ToolResult(text, f'{{"result":{text}}}' if wrapped else text, [], False)
     except NoForm as error:
         raise errors.Internal(str(error)) from None
@@ -195,8 +192,8 @@ def export(module: ModuleType) -> type:
 
 def _loads(args: str) -> Any:
     try:
-        return json.loads(args)
-    except (ValueError, RecursionError) as error:
+        return loads(args)
+    except ValueError as error:
         raise errors.Invalid(f"the arguments are not JSON: {error}") from None
 
 

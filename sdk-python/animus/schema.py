@@ -120,22 +120,22 @@ def of_parameters(function: Callable[..., Any]) -> Schema:
     return _object(properties, required)
 
 
-def of_return(function: Callable[..., Any]) -> Schema | None:
-    """The JSON Schema of what a function returns, always an object's: a type that is none is the field `result` of one.
+def of_return(function: Callable[..., Any]) -> tuple[Schema | None, bool]:
+    """The JSON Schema of what a function returns, and whether the value is the field `result` of an object.
 
-    None where it returns text, nothing, or does not say.
+    Data of tools are objects: a type that is none is wrapped. None where it returns text, nothing, or does not say.
     """
     hint = _hints(function).get("return", str)
-    if typing.get_origin(hint) is typing.Annotated:
-        bare = typing.get_args(hint)[0]
-    else:
-        bare = hint
+    bare = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
     if bare in (str, None, type(None), Any, object) or getattr(bare, "__module__", "") == "animus.plugin":
-        return None
-    schema = of(hint)
+        return None, False
+    try:
+        schema = of(hint)
+    except Unsuitable as error:
+        raise Unsuitable(f"what it returns: {error}") from None
     if schema.get("type") == "object":
-        return schema
-    return {"type": "object", "properties": {"result": schema}, "required": ["result"], "additionalProperties": False}
+        return schema, False
+    return {"type": "object", "properties": {"result": schema}, "required": ["result"], "additionalProperties": False}, True
 
 
 def arguments(function: Callable[..., Any], args: Any, what: str = "") -> dict[str, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
 import re
 import types
 from collections.abc import Mapping
 from typing import Any
 
 from . import errors, host, hints
-from .jsonable import NoForm, Record as Record, dumps, record
+from .jsonable import NoForm, Record as Record, dumps, loads, record
 
 Lines = list[str]
 
@@ -45,7 +44,10 @@ class Tools:
             raise _at(error, name) from None
         if answer.is_error:
             raise errors.ToolFailed(name, answer.text)
-        return _value(answer)
+        try:
+            return _value(answer)
+        except ValueError as error:
+            raise _at(errors.Internal(f"its data cannot be read: {error}"), name) from None
 
     def list(self) -> Lines:
         """The full names of the tools that may be called."""
@@ -211,7 +213,7 @@ def _at(error: errors.Error, tool: str) -> errors.Error:
 
 def _value(answer: Any) -> Any:
     if answer.structured is not None:
-        value = record(json.loads(answer.structured))
+        value = record(loads(answer.structured))
         return value["result"] if isinstance(value, dict) and list(value) == ["result"] else value
     if answer.images:
         images = [Record(media_type=image.media_type, data=image.data) for image in answer.images]

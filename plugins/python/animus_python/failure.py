@@ -8,6 +8,8 @@ import traceback
 import animus
 from animus import errors, host
 
+from . import preload, sandbox
+
 MESSAGE, TRACEBACK = 4_000, 16_000
 """The longest message and traceback, in characters."""
 
@@ -36,17 +38,22 @@ def of(error: BaseException, files: set[str]):
         told = traceback.TracebackException.from_exception(error, limit=None, max_group_width=8, max_group_depth=4)
         _only(told, files, set())
         text = "".join(told.format())
-        message = str(told) if isinstance(error, SyntaxError) is False else _syntax(error)
+        message = _syntax(error) if isinstance(error, SyntaxError) else str(told)
     except Exception:
         # An exception whose own text raises.
-        text = message = f"{type(error).__name__} (its text cannot be shown)"
+        text = message = f"{kind(error)} (its text cannot be shown)"
     notes = [note for note in getattr(error, "__notes__", ()) if isinstance(note, str)]
     message = "; ".join([message, *notes]) if notes else message
     cause = None
     if isinstance(error, errors.Error) and not isinstance(error, errors.ToolFailed):
         cause = errors.to_wit(error)
     types = host.interpreter_types()
-    return types.Failure(type(error).__name__, clean(cut(message, MESSAGE)), clean(cut(text, TRACEBACK)), cause)
+    return types.Failure(kind(error), clean(cut(message, MESSAGE)), clean(cut(text, TRACEBACK)), cause)
+
+
+def kind(error: BaseException) -> str:
+    """The name of an exception's type, whatever its metaclass says."""
+    return type.__dict__["__name__"].__get__(type(error))
 
 
 def cut(text: str, limit: int) -> str:
@@ -80,6 +87,8 @@ def _syntax(error: SyntaxError) -> str:
 
 def _hint(error: BaseException) -> None:
     """Adds to an exception what helps to write the program right."""
+    if isinstance(error, MemoryError) and not error.args:
+        error.args = ("out of memory; work on a part at a time",)
     if isinstance(error, NameError) and error.name and not isinstance(error, UnboundLocalError):
         if error.name in animus.__all__:
             error.add_note(f"did you forget `from animus import {error.name}`?")
@@ -92,11 +101,15 @@ def _hint(error: BaseException) -> None:
             error.add_note(f"did you mean `from animus import {top if top in animus.__all__ else near[0]}`?")
         elif top == "animus" and error.name != "animus":
             error.add_note("it has tools, ledger, memory, llm, errors: `from animus import tools`")
+        elif top in preload.ABSENT:
+            error.add_note("CPython on WebAssembly lacks it; use a tool, or another module of the standard library")
         else:
             instead = _INSTEAD.get(top, "write what you need with the standard library and tools")
             error.add_note(f"the sandbox has the standard library and no other packages; {instead}")
     elif isinstance(error, ImportError) and error.name == "animus":
         error.add_note(f"animus has {', '.join(animus.__all__)}; a tool is an attribute of tools: tools.fs.read_file(…)")
+    elif isinstance(error, (FileNotFoundError, PermissionError)) and sandbox.FILES not in str(error):
+        error.add_note(sandbox.FILES)
     elif isinstance(error, AttributeError) and isinstance(getattr(error, "obj", builtins), str):
         if error.name in ("text", "content", "result", "output", "data"):
             error.add_note("it is text already; a tool without structured data returns a str")

@@ -1,10 +1,10 @@
 """Runs a program."""
 
+import asyncio
 import builtins
 import gc
 import importlib
 import inspect
-import json
 import linecache
 import os
 import random
@@ -12,14 +12,14 @@ import sys
 import types
 
 import animus
-from animus import errors, host, schema
+from animus import errors, host, jsonable, plugin, schema
 
 from . import failure, loop, session, transform, value
 from .modules import Finder, filename
 from .output import Output
 
 PREDEFINED = ("tools", "ledger", "memory", "llm")
-"""Names of `animus` that a body has without an import; `asyncio` as well."""
+"""Names of `animus` that a program has without an import; `asyncio` as well."""
 
 
 def run(program):
@@ -58,7 +58,7 @@ def run(program):
                 failed = failed or told(error, files)
     stdout, stderr = output.texts()
     linecache.clearcache()
-    return host.interpreter_types().Outcome(text if failed is None else "", data if failed is None else None, stdout, stderr, failed, state)
+    return host.interpreter_types().Outcome(text, data, stdout, stderr, failed, state)
 
 
 def told(error, files):
@@ -81,7 +81,7 @@ def fresh() -> None:
 def arguments(text: str) -> dict:
     """The arguments of a program."""
     try:
-        args = json.loads(text or "{}")
+        args = jsonable.loads(text or "{}")
     except (ValueError, RecursionError) as error:
         raise errors.Invalid(f"the program's arguments are not JSON: {error}") from None
     if not isinstance(args, dict):
@@ -91,8 +91,6 @@ def arguments(text: str) -> dict:
 
 def execute(program, main: types.ModuleType, args: dict):
     """The value of a program."""
-    if "\0" in program.source:
-        raise SyntaxError("source code cannot contain null characters")
     if program.entry is not None:
         exec(transform.module(program.source, program.name), main.__dict__)
         return call(main, program.entry, args)
@@ -103,7 +101,8 @@ def execute(program, main: types.ModuleType, args: dict):
 
 def call(main: types.ModuleType, entry: str, args: dict):
     """The value of the function `entry`, with arguments by name."""
-    function = main.__dict__.get(entry)
+    named = (v for v in list(main.__dict__.values()) if getattr(getattr(v, plugin.MARK, None), "name", None) == entry)
+    function = main.__dict__.get(entry) or next(named, None)
     if not callable(function):
         functions = [n for n, v in main.__dict__.items() if inspect.isfunction(v) and v.__module__ == main.__name__]
         raise errors.NotFound(f"the program has no function '{entry}'; it has {', '.join(functions) or 'none'}")
@@ -132,13 +131,13 @@ def star(main: types.ModuleType):
 class Main:
     """The module that a program is, while it runs."""
 
-    def __init__(self, program) -> None:
-        body = program.entry is None
+    def __init__(self, program, entry: bool | None = None) -> None:
+        body = program.entry is None if entry is None else not entry
         self._module = types.ModuleType("__main__" if body else "__program__")
         names = {transform.AWAIT: loop.wait, "__file__": program.name, "__builtins__": builtins}
+        names |= {n: getattr(animus, n) for n in PREDEFINED} | {"asyncio": asyncio}
         if body:
-            names |= {n: getattr(animus, n) for n in PREDEFINED}
-            names |= {"asyncio": importlib.import_module("asyncio"), transform.STAR: star(self._module)}
+            names[transform.STAR] = star(self._module)
         self._module.__dict__.update(names)
         self.given = dict(self._module.__dict__)
         failure.remember(program.name, program.source)

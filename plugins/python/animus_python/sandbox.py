@@ -10,6 +10,7 @@ import errno
 import functools
 import http.client
 import io
+import json
 import multiprocessing
 import multiprocessing.pool
 import os
@@ -19,10 +20,12 @@ import threading
 import urllib.error
 import urllib.request
 
+from animus import jsonable
+
 SOCKETS = "no sockets in the sandbox; use a tool such as web.fetch"
 PROCESSES = "no processes in the sandbox; do it in Python, or use a tool"
 THREADS = "no threads in the sandbox; call the function itself, or use asyncio"
-FILES = "no folder is granted here; tools such as fs.read_file and fs.write_file reach files"
+FILES = "the sandbox has no files but those of granted folders; tools such as fs.read_file and fs.write_file reach the workspace"
 
 
 def no_sockets(*args, **kwargs):
@@ -40,6 +43,11 @@ def no_threads(*args, **kwargs):
     raise RuntimeError(THREADS)
 
 
+def no_input(*args, **kwargs):
+    """Refuses."""
+    raise EOFError("nobody is there to answer; arguments are in `args`, everything else comes from tools")
+
+
 def install() -> None:
     """Put the refusals in place."""
     for name in ("create_connection", "create_server", "socketpair", "fromfd", "getaddrinfo", "gethostbyname",
@@ -50,6 +58,7 @@ def install() -> None:
     if not hasattr(http.client, "HTTPSConnection"):
         # CPython leaves it out where it has no ssl; the refusal says more than an AttributeError.
         http.client.HTTPSConnection = type("HTTPSConnection", (http.client.HTTPConnection,), {"default_port": 443})
+        urllib.request.HTTPSHandler = type("HTTPSHandler", (urllib.request.HTTPHandler,), {})
     _urls()
     subprocess.Popen.__init__ = no_processes
     subprocess.Popen.__del__ = lambda self, *args, **kwargs: None
@@ -66,7 +75,9 @@ def install() -> None:
     threading.Timer.start = no_threads
     concurrent.futures.ThreadPoolExecutor.submit = _at_once
     multiprocessing.pool.ThreadPool.__init__ = no_threads
+    builtins.input = no_input
     _files()
+    _json()
 
 
 def _at_once(self, fn, /, *args, **kwargs):
@@ -117,3 +128,16 @@ def _explained(function):
         raise refused.with_traceback(None)
 
     return explained
+
+
+def _json() -> None:
+    # The scanner recurses in C, where only the end of the instance would stop it.
+    decode = json.JSONDecoder.decode
+
+    @functools.wraps(decode)
+    def decode_(self, s, *args, **kwargs):
+        if isinstance(s, str) and jsonable.too_deep(s):
+            raise RecursionError(f"the JSON is nested more than {jsonable.NESTING} deep")
+        return decode(self, s, *args, **kwargs)
+
+    json.JSONDecoder.decode = decode_

@@ -44,17 +44,20 @@ class Session:
             raise ValueError(f"the session's state cannot be read ({type(error).__name__}); begin a new session") from None
         for name, module in modules.items():
             main.__dict__[name] = importlib.import_module(module)
-        # A default or decorator may need the data, and the data may need a class: what fails is tried again after it.
-        text = "\n".join(definitions.values())
-        failure.remember(EARLIER, text)
-        waiting = self._define(definitions, main)
+        failure.remember(EARLIER, "\n".join(definitions.values()))
+        lines, line = {}, 0
+        for name, text in definitions.items():
+            lines[name], line = line, line + text.count("\n") + 1
+        # A default or a decorator may need the data, and the data a class: what fails is tried again after it.
+        waiting = [name for name in definitions if not self._define(definitions[name], lines[name], main)]
         try:
             main.__dict__.update(pickle.loads(data))
         except Exception as error:
             note(f"session: the data of earlier runs is lost: {type(error).__name__}: {error}")
-        for name, error in self._define(waiting, main).items():
-            note(f"session: '{name}' of an earlier run is lost: {error}")
-            definitions.pop(name, None)
+        for name in waiting:
+            if not self._define(definitions[name], lines[name], main):
+                note(f"session: '{name}' of an earlier run is lost, for what it needs is not there")
+                del definitions[name]
         self._definitions = definitions
 
     def learn(self, source: str) -> None:
@@ -82,11 +85,11 @@ class Session:
             name: item
             for name, item in main.__dict__.items()
             if not (name.startswith("__") and name.endswith("__")) and name != transform.BODY and name != "args"
-            and given.get(name, _Nothing) is not item
+            and given.get(name, _NOTHING) is not item
         }
         modules = {n: v.__name__ for n, v in values.items() if isinstance(v, types.ModuleType)}
         made = {n for n, v in values.items() if n in self._definitions and _is_made(v)}
-        definitions = {n: t for n, t in self._definitions.items() if n in made or n in modules or n in values and _foreign(values[n])}
+        definitions = {n: t for n, t in self._definitions.items() if n in made or _is_import(t) and n in values}
         data, lost, sizes = {}, [], {}
         for name, item in values.items():
             if name in modules or name in made:
@@ -106,20 +109,18 @@ class Session:
             note(f"session: not kept for the next run: {failure.cut(', '.join(lost), 500)}")
         return state
 
-    def _define(self, definitions: dict[str, str], main: types.ModuleType) -> dict[str, str]:
-        """Makes definitions; returns those that failed."""
-        failed, line = {}, 0
-        for name, text in definitions.items():
-            try:
-                tree = ast.increment_lineno(transform._Awaits().visit(ast.parse(text, EARLIER)), line)
-                exec(compile(ast.fix_missing_locations(tree), EARLIER, "exec", dont_inherit=True), main.__dict__)
-            except Exception:
-                failed[name] = text
-            line += text.count("\n") + 1
-        return failed
+    @staticmethod
+    def _define(text: str, line: int, main: types.ModuleType) -> bool:
+        """Makes a definition that stands after so many lines; whether it could be made."""
+        try:
+            tree = ast.increment_lineno(transform.lenient(ast.parse(text, EARLIER)), line)
+            exec(compile(tree, EARLIER, "exec", dont_inherit=True), main.__dict__)
+        except Exception:
+            return False
+        return True
 
 
-_Nothing = object()
+_NOTHING = object()
 
 
 class _Pickler(pickle.Pickler):
@@ -165,9 +166,8 @@ def _is_made(item) -> bool:
     )
 
 
-def _foreign(item) -> bool:
-    """Whether a value is what an import statement brings."""
-    return isinstance(item, (types.FunctionType, types.BuiltinFunctionType, type)) or not hasattr(item, "__dict__")
+def _is_import(text: str) -> bool:
+    return text.startswith(("import ", "from "))
 
 
 def _has_effects(node: ast.AST) -> bool:

@@ -6,23 +6,55 @@ because tools answer at once and models write both forms.
 """
 
 import ast
+import io
+import re
+import tokenize
 import types
 
 AWAIT = "__animus_await__"
 STAR = "__animus_star__"
 BODY = "<module>"
 """What tracebacks call the body."""
+NESTING = 60
+"""The deepest nesting of brackets."""
 
 
 def parse(source: str, name: str) -> ast.Module:
-    """The syntax tree of a source. SyntaxError, and ValueError for a null character."""
+    """The syntax tree of a source. SyntaxError where it has none."""
+    if "\0" in source:
+        raise SyntaxError("source code cannot contain null characters", (name, source[: source.index("\0")].count("\n") + 1, 1, None))
+    _shallow(source, name)
     return ast.parse(source, name)
+
+
+def _shallow(source: str, name: str) -> None:
+    """Refuse brackets nested so deep that CPython's parser would use up the stack, which ends the instance."""
+    depth = deepest = 0
+    for c in re.findall(r"[()\[\]{}]", source):
+        depth = max(depth + (1 if c in "([{" else -1), 0)
+        deepest = max(deepest, depth)
+    if deepest <= NESTING:
+        return
+    # They may stand in texts: now count with care.
+    depth = 0
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.OP and token.string in "()[]{}":
+                depth += 1 if token.string in "([{" else -1
+                if depth > NESTING:
+                    raise SyntaxError(f"brackets are nested more than {NESTING} deep", (name, token.start[0], token.start[1] + 1, token.line[:200]))
+    except tokenize.TokenError:
+        pass  # The parser says it better.
 
 
 def module(source: str, name: str) -> types.CodeType:
     """The code of a module, with lenient awaits."""
-    tree = _Awaits().visit(parse(source, name))
-    return compile(ast.fix_missing_locations(tree), name, "exec", dont_inherit=True)
+    return compile(lenient(parse(source, name)), name, "exec", dont_inherit=True)
+
+
+def lenient(tree: ast.Module) -> ast.Module:
+    """The same program, whose awaits take any value: the name `AWAIT` in it stands for `loop.wait`."""
+    return ast.fix_missing_locations(_Awaits().visit(tree))
 
 
 def body(source: str, name: str) -> types.CodeType:
@@ -45,11 +77,11 @@ def body(source: str, name: str) -> types.CodeType:
     declared = [ast.Global(sorted(names.found))] if names.found else []
     kind = ast.AsyncFunctionDef if waits.found else ast.FunctionDef
     none = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
-    function = kind(BODY, none, [*declared, *statements] or [ast.Pass()], [], None, None, [])
+    filled = [*declared, *statements] or [ast.Pass()]
+    function = kind(name=BODY, args=none, body=filled, decorator_list=[], returns=None, type_comment=None, type_params=[])
     function.lineno, function.col_offset = 1, 0
     tree.body = [*futures, function]
-    tree = _Awaits().visit(tree)
-    return compile(ast.fix_missing_locations(tree), name, "exec", dont_inherit=True)
+    return compile(lenient(tree), name, "exec", dont_inherit=True)
 
 
 class _Awaits(ast.NodeTransformer):
