@@ -4,7 +4,7 @@ import sys
 
 from animus import errors, host
 from animus_python import describe as describing
-from animus_python import loop, preload, run as running, sandbox, timezones
+from animus_python import loop, preload, run as running, sandbox, testing, timezones
 
 MISSING = sorted(set(preload.standard_library()) - preload.ABSENT)
 ZONES = timezones.preload()
@@ -29,6 +29,14 @@ class Interpreter:
             return describing.describe(program)
         except Exception as error:
             raise host.failure(errors.Internal(f"describe {program.name}: {type(error).__name__}: {error}")) from None
+
+    def test(self, program):
+        try:
+            return testing.test(program)
+        except errors.Error as error:
+            raise host.failure(error) from None
+        except Exception as error:
+            raise host.failure(errors.Internal(f"test {program.name}: {type(error).__name__}: {error}")) from None
 
     def warm(self) -> None:
         types = host.interpreter_types()

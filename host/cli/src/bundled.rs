@@ -11,10 +11,13 @@ use std::{
 };
 
 use animus_core::{
+    Error,
     grant::Grant,
     id::PluginName,
     store::{Plugin, Tenant},
 };
+
+use animus_runtime::Prepared;
 
 use crate::{
     context::Context,
@@ -73,7 +76,13 @@ pub(crate) async fn seed(cx: &Context, tenant: &dyn Tenant) -> Result {
         let there = tenant.plugin(&PluginName::new(plugin.name)?).await.is_ok();
         // What the operator granted, or took back, stays as it is.
         let wasm: Arc<[u8]> = plugin.wasm.into();
-        let prepared = cx.registry().await?.prepare(wasm.clone()).await?;
+        let inspection = animus_runtime::inspect(&wasm).map_err(Error::from)?;
+        let prepared = if inspection.offers_tools || inspection.is_faculty {
+            cx.registry().await?.prepare(wasm.clone()).await?
+        } else {
+            // An interpreter has no tools to be asked for, and takes long to compile: that waits for its first program.
+            Prepared { inspection, tools: Vec::new() }
+        };
         cx.commit(ACTOR, wasm, prepared, SOURCE.into(), grant.filter(|_| !there)).await?;
         given
             .seek(SeekFrom::End(0))

@@ -103,6 +103,16 @@ pub struct Ran {
     pub state: Option<Vec<u8>>,
 }
 
+/// One test of a program, run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tested {
+    /// The name of its function.
+    pub name: String,
+    /// None: it passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
 /// Something that is wrong with a program that was not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

@@ -112,6 +112,18 @@ pub trait PluginSet: Send + Sync {
         program: code::Program,
     ) -> Result<code::Description>;
 
+    /// Has an interpreter plugin run the tests of a program as `by`.
+    ///
+    /// # Errors
+    /// As [`PluginSet::run_code`], and why the program could not be loaded. A test that fails is no error.
+    async fn test_code(
+        &self,
+        cx: &CallContext,
+        interpreter: &str,
+        by: &Authority,
+        program: code::Program,
+    ) -> Result<Vec<code::Tested>>;
+
     /// Why an installed tool does not serve, where its plugin awaits a grant.
     fn awaiting(&self, tool: &str) -> Option<Denial>;
 }

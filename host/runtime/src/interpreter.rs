@@ -8,7 +8,7 @@ use std::sync::Arc;
 use animus_core::{
     Error, Result,
     authority::Authority,
-    code::{Description, Program, Ran},
+    code::{Description, Program, Ran, Tested},
     grant::Grant,
     services::CallContext,
 };
@@ -20,10 +20,11 @@ use crate::{bindings::code_types, call::Callee, limits::Limit};
 pub(crate) async fn run(callee: &Callee<'_>, cx: &CallContext, ready: Option<Ready>, program: Program) -> Result<Ran> {
     let export = callee.linked.interpreter.as_ref().ok_or_else(|| no_interpreter(callee.name))?;
     let program = code_types::Program::from(program);
-    let (outcome, kept) = callee
+    let (outcome, kept, refused) = callee
         .run_in(cx, ready, async |store, instance| {
             let outcome = export.load(&mut *store, instance)?.call_run(&mut *store, &program).await?;
-            Ok(outcome.map(|outcome| (outcome, store.data().refusal.clone())))
+            let state = store.data();
+            Ok(outcome.map(|outcome| (outcome, state.refusal.clone(), state.meter.refused())))
         })
         .await?;
     let mut ran = convert::ran(callee.name, outcome)?;
@@ -32,6 +33,13 @@ pub(crate) async fn run(callee: &Callee<'_>, cx: &CallContext, ready: Option<Rea
     let limits = callee.authority.limits();
     if u64::try_from(size).unwrap_or(u64::MAX) > limits.output_bytes {
         return Err(Limit::Output.error(callee.name, limits));
+    }
+    // The interpreter only knows that it got no more memory.
+    if let (Some(failure), Some(limit @ Limit::Memory)) = (&mut ran.failure, refused)
+        && failure.cause.is_none()
+        && failure.kind == "MemoryError"
+    {
+        failure.cause = Some(limit.error(callee.name, limits));
     }
     // The program read less of its denial than the operator may.
     if let Some(failure) = &mut ran.failure
@@ -51,6 +59,16 @@ pub(crate) async fn describe(callee: &Callee<'_>, cx: &CallContext, program: Pro
         .run(cx, async |store, instance| export.load(&mut *store, instance)?.call_describe(&mut *store, &program).await)
         .await?;
     convert::description(found)
+}
+
+/// Runs the tests of a program on a fresh instance.
+pub(crate) async fn test(callee: &Callee<'_>, cx: &CallContext, program: Program) -> Result<Vec<Tested>> {
+    let export = callee.linked.interpreter.as_ref().ok_or_else(|| no_interpreter(callee.name))?;
+    let program = code_types::Program::from(program);
+    let tested = callee
+        .run(cx, async |store, instance| export.load(&mut *store, instance)?.call_test(&mut *store, &program).await)
+        .await?;
+    Ok(tested.into_iter().map(|tested| convert::tested(callee.name, tested)).collect())
 }
 
 /// The authority of an interpreter that looks at a program: nothing, within its limits.

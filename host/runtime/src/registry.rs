@@ -11,7 +11,7 @@ use std::{
 use animus_core::{
     Denial, Error, Gate, Result, Unlock,
     authority::Authority,
-    code::{Description, Program, Ran},
+    code::{Description, Program, Ran, Tested},
     event::Event,
     grant::{Capability, Grant},
     id::{Digest, PluginName, TenantId},
@@ -472,6 +472,21 @@ impl PluginSet for Snapshot {
         let authority = interpreter::nobody(&plugin.loaded.authority);
         let callee = plugin.running(interpreter, &authority).await?;
         interpreter::describe(&callee, cx, program).await
+    }
+
+    async fn test_code(
+        &self,
+        cx: &CallContext,
+        interpreter: &str,
+        by: &Authority,
+        program: Program,
+    ) -> Result<Vec<Tested>> {
+        program.check()?;
+        let plugin = self.interpreter(interpreter)?;
+        let own = &plugin.loaded.authority;
+        let (name, authority) = (format!("{interpreter} for {}", by.plugin()), Arc::new(by.bounded(own.limits())));
+        let callee = plugin.running(&name, &authority).await?;
+        interpreter::test(&callee, cx, program).await
     }
 
     fn awaiting(&self, tool: &str) -> Option<Denial> {

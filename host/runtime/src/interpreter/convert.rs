@@ -2,7 +2,7 @@
 
 use animus_core::{
     Error,
-    code::{Description, Failure, MAX_STATE, Module, Problem, Program, Ran},
+    code::{Description, Failure, MAX_STATE, Module, Problem, Program, Ran, Tested},
     tool::Tool,
 };
 
@@ -45,15 +45,27 @@ impl From<Program> for wit::Program {
     }
 }
 
-/// How a program ended, as the interpreter of that name says.
-pub(super) fn ran(interpreter: &str, outcome: wit::Outcome) -> Result<Ran, Error> {
-    let stream = |s: String| text::cut(text::escaped(&s), MAX_STREAM);
-    let failure = outcome.failure.map(|failure| Failure {
+fn failed(interpreter: &str, failure: wit::Failure) -> Failure {
+    Failure {
         kind: text::cut(text::escaped(&failure.kind), 200),
         message: text::cut(text::escaped(&failure.message), MAX_WORDS),
         traceback: text::cut(text::escaped(&failure.traceback), MAX_WORDS),
         cause: failure.cause.map(|error| guest_error(interpreter, error)),
-    });
+    }
+}
+
+/// How a test went.
+pub(super) fn tested(interpreter: &str, tested: wit::Tested) -> Tested {
+    Tested {
+        name: text::cut(text::escaped(&tested.name), 200),
+        failure: tested.failure.map(|failure| failed(interpreter, failure)),
+    }
+}
+
+/// How a program ended, as the interpreter of that name says.
+pub(super) fn ran(interpreter: &str, outcome: wit::Outcome) -> Result<Ran, Error> {
+    let stream = |s: String| text::cut(text::escaped(&s), MAX_STREAM);
+    let failure = outcome.failure.map(|failure| failed(interpreter, failure));
     // One that is too large to keep would fail the next run, where nobody could tell why.
     let state = outcome.state;
     if let Some(state) = state.as_ref().filter(|state| state.len() > MAX_STATE) {

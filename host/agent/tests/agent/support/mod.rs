@@ -12,7 +12,7 @@ use animus_core::{
     Denial, Error, Result,
     authority::Authority,
     budget::{Allowance, Budget},
-    code::{Description, Program, Ran},
+    code::{Description, Program, Ran, Tested},
     event::{Event, Watcher},
     grant::{Grant, LedgerAccess, LlmGrant},
     id::{Digest, PluginName},
@@ -328,6 +328,10 @@ impl PluginSet for FakePlugins {
 
     async fn describe_code(&self, _: &CallContext, _: &str, _: Program) -> Result<Description> {
         Ok(Description::default())
+    }
+
+    async fn test_code(&self, _: &CallContext, _: &str, _: &Authority, _: Program) -> Result<Vec<Tested>> {
+        Ok(Vec::new())
     }
 
     fn awaiting(&self, tool: &str) -> Option<Denial> {
