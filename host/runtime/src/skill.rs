@@ -8,6 +8,7 @@ mod code;
 mod component;
 mod contract;
 mod data;
+mod forge;
 mod request;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use animus_core::{
 };
 use serde_json::Value;
 
+pub use forge::{Forge, Forged, source};
 pub use request::{interfaces, manifest};
 
 /// The most code of a skill, its modules included, in bytes.

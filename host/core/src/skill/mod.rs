@@ -11,6 +11,7 @@ mod level;
 mod name;
 mod parse;
 mod record;
+mod workshop;
 mod write;
 mod yaml;
 
@@ -27,6 +28,7 @@ pub use self::{
     level::{Line, tokens_of},
     name::SkillName,
     record::{Approvals, Decision, NewSkill, SkillOrigin, SkillRecord, SkillState, SkillUse},
+    workshop::{Created, Policy, Rules, Serving, Workshop},
 };
 
 /// The longest `SKILL.md`, in bytes.
