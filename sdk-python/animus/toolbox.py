@@ -90,6 +90,9 @@ class Tools:
         plugins = {name.partition(".")[0].replace("-", "_") for name in self._all()}
         return sorted({"call", "describe", "list", "search"} | plugins)
 
+    def __reduce__(self) -> str:
+        return "tools"
+
     def __repr__(self) -> str:
         return "<tools: tools.list(), tools.search(text), tools.describe(name)>"
 
@@ -214,6 +217,9 @@ class Tool:
     @property
     def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]
         return hints.types(self._definition)
+
+    def __reduce__(self) -> Any:
+        return Tool, (self._tools, self._full_name)
 
     def __repr__(self) -> str:
         return f"<tool {self._full_name}>"

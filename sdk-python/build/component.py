@@ -63,8 +63,9 @@ class Reader:
             raise Malformed("its header is another")
         while self.at < self.end:
             start, number, size = self.at, self.byte(), self.u32()
-            yield number, start, Reader(self.data, self.at, self.at + size)
+            content = self.at
             self.take(size)
+            yield number, start, Reader(self.data, content, self.at)
 
 
 def u32(value: int) -> bytes:

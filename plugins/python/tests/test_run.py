@@ -114,6 +114,7 @@ all_()
             'async def main():\n    return await tools.fs.read_file("x")\nreturn main()',
             'import asyncio\nasync def main():\n    return await tools.fs.read_file("x")\nasyncio.run(main())',
             'async def main():\n    return asyncio.run(inner())\nasync def inner():\n    return await tools.fs.read_file("x")\nawait main()',
+            'async def f():\n    return asyncio.run(g()), await asyncio.sleep(0, asyncio.run(g()))\nasync def g():\n    await asyncio.sleep(0.001)\n    return tools.fs.read_file("x")\n(await asyncio.gather(f(), f()))[1][1]',
             '(await asyncio.gather(tools.fs.read_file("x"), asyncio.sleep(0, 1)))[0]',
             'asyncio.run(asyncio.gather(tools.fs.read_file("x"), asyncio.sleep(0, 1)))[0]',
             'await asyncio.wait_for(tools.fs.read_file("x"), 1)',

@@ -53,6 +53,12 @@ here = [Point(1)]
             self.last(first, "pass", "area = 1", "LIMIT += 1", second.replace("area()", "area")), [1, *expected[1:]]
         )
 
+    def test_tools_under_other_names_and_their_data_are_kept(self) -> None:
+        self.host.add_tool("fs.stat", lambda path: {"size": 3}, output_schema={"type": "object"})
+        first = "t = tools\nfs = tools.fs\nread = tools.fs.read_file\nfound = [tools.fs.stat(path='x')]"
+        second = "return [t is tools, fs.glob('*')[0], read('x'), found[0].size]"
+        self.assertEqual(self.last(first, "1", second), [True, "a.md", "text of x", 3])
+
     def test_what_cannot_be_kept_is_named_in_one_line(self) -> None:
         found = self.runs("g = (i for i in [1])\nimport sqlite3\ndb = sqlite3.connect(':memory:')\nx = 1", "x")
         self.assertEqual(found[0].stderr, "session: not kept for the next run: g (generator), db (Connection)\n")
