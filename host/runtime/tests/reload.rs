@@ -286,12 +286,12 @@ async fn the_drop_folder_takes_plugin_folders_and_leaves_the_rest_and_the_delete
     watching(&host, Pace::default(), async |events| {
         fs::write(host.drops().join("README"), "hello").unwrap();
         fs::create_dir_all(folder.join("target/deps")).unwrap();
-        fs::write(folder.join("plugin.toml"), MANIFEST).unwrap();
+        replace(&folder.join("plugin.toml"), MANIFEST.as_bytes());
         let (plugin, generation, kind, _) = next(events).await;
         assert_eq!((plugin.as_str(), generation, kind), ("guest", None, Reload::Failed), "not built yet");
         replace(&folder.join("target/guest.wasm"), &bare);
         assert_eq!(next(events).await.2, Reload::Serving);
-        fs::write(folder.join("plugin.toml"), MANIFEST.replace("0.1.0", "0.2.0")).unwrap();
+        replace(&folder.join("plugin.toml"), MANIFEST.replace("0.1.0", "0.2.0").as_bytes());
         assert_eq!(next(events).await.1, Some(2));
 
         // A file is not another plugin than it says.
