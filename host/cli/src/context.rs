@@ -7,6 +7,7 @@ use std::{
 
 use animus_core::{
     Denial, Error, Gate, Unlock,
+    event::{Event, Watcher},
     grant::{Capability, Grant},
     id::TenantId,
     llm::Models as _,
@@ -16,7 +17,7 @@ use animus_core::{
 use animus_llm::{Candidates, Router};
 use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Prepared, Registry, Snapshot};
 use animus_store::{MasterKey, Sqlite};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, broadcast::Receiver};
 
 use crate::{
     bundled,
@@ -189,6 +190,19 @@ impl Host {
                 Err(Fault::usage(format!("'{name}' is no faculty")).advise("see which are: animus plugin list"))
             }
             None => Ok(()),
+        }
+    }
+
+    /// The generation whose tool this is.
+    pub(crate) fn generation_of(&self, tool: &str) -> Option<u64> {
+        let (plugin, _) = tool.split_once('.')?;
+        Some(self.plugins.plugin(plugin)?.generation)
+    }
+
+    /// Tells a run's watcher what happened to plugins meanwhile: a version that failed too often, and was taken back.
+    pub(crate) fn pass_on(reloads: &mut Receiver<Event>, watcher: &dyn Watcher) {
+        while let Ok(event) = reloads.try_recv() {
+            watcher.event(event);
         }
     }
 

@@ -75,6 +75,21 @@ impl Fault {
         self
     }
 
+    /// As one error, its advice included, for whoever keeps errors.
+    pub(crate) fn into_error(self) -> Error {
+        let Some(advice) = self.advice else { return self.error };
+        let with = |text: String| format!("{text}; to mend it: {advice}");
+        match self.error {
+            Error::Invalid(text) => Error::Invalid(with(text)),
+            Error::NotFound(text) => Error::NotFound(with(text)),
+            Error::Conflict(text) => Error::Conflict(with(text)),
+            Error::Unavailable(text) => Error::Unavailable(with(text)),
+            Error::Internal(text) => Error::Internal(with(text)),
+            // These say themselves what helps.
+            other => other,
+        }
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         self.exit

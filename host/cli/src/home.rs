@@ -49,6 +49,14 @@ impl Home {
         self.0.join("artifacts")
     }
 
+    /// Where plugins are put to be installed; made for its owner alone when it is first watched.
+    pub(crate) fn drop_folder(&self) -> Result<PathBuf> {
+        let path = self.0.join("plugins");
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.during(|| format!("make the folder {}", path.display()))?;
+        Ok(path)
+    }
+
     /// Where the SDK is unpacked, one folder for each version.
     pub(crate) fn sdk(&self) -> PathBuf {
         self.0.join("sdk").join(env!("CARGO_PKG_VERSION"))

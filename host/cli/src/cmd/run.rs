@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::words;
 use crate::{
     config::{self, Usd},
-    context::{Context, expect_model},
+    context::{Context, Host, expect_model},
     fault::{Exit, Fault, Result},
     interrupt,
     watch::Viewer,
@@ -82,7 +82,9 @@ impl Run {
             workspace: Some(workspace),
             cancel,
         };
+        let mut reloads = cx.registry().await?.reloads();
         let report = animus_agent::run(run, work).await;
+        Host::pass_on(&mut reloads, &*viewer.watcher());
         viewer.finish(&cx.out);
         Ok(exit(report))
     }

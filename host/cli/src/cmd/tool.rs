@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::words;
 use crate::{
-    context::Context,
+    context::{Context, Host},
     fault::{Exit, Result},
     interrupt,
     out::{self, BOLD, DIM, Table, WARN, plain},
@@ -110,8 +110,10 @@ async fn call(cx: &Context, name: String, arguments: String, workspace: Option<P
         workspace: Some(workspace),
         cancel,
     };
+    let mut reloads = cx.registry().await?.reloads();
     let report = animus_agent::call_tool(run, &name, arguments).await;
     if let Some(viewer) = viewer {
+        Host::pass_on(&mut reloads, &*viewer.watcher());
         viewer.finish(&cx.out);
     }
     let report = report?;

@@ -4,6 +4,7 @@
 mod home;
 
 mod authoring;
+mod dev;
 mod documented;
 mod plugins;
 mod records;

@@ -45,8 +45,10 @@ impl<'a> DropFolder<'a> {
         self.watcher.root()
     }
 
-    /// Loads what was put there while nobody watched. See [`Reloader::catch_up`].
+    /// Loads what was put there while nobody watched, and forgets the faults of what was taken away. See
+    /// [`Reloader::catch_up`].
     pub async fn catch_up(&self) -> Vec<Reloaded> {
+        self.reloader.tidy(self.root()).await;
         let mut all = Vec::new();
         for plugin in self.all() {
             all.extend(self.load_with(&plugin, true).await);

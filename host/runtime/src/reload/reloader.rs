@@ -1,6 +1,7 @@
 //! From a changed source to the generation that serves, or to the reason why the old one goes on.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -225,6 +226,20 @@ impl<'a> Reloader<'a> {
     /// Forgets the fault of a source that is gone. What was installed from it stays.
     pub async fn gone(&self, source: &str) {
         self.kept(source, self.tenant.plugin_fault_clear(source).await);
+    }
+
+    /// Forgets the faults of sources in `folder` that are gone.
+    pub async fn tidy(&self, folder: &Path) {
+        let faults = match self.tenant.plugin_faults().await {
+            Ok(faults) => faults,
+            Err(error) => return tracing::error!(tenant = %self.tenant.id(), %error, "faults cannot be read"),
+        };
+        for fault in faults {
+            let source = Path::new(&fault.source);
+            if source.starts_with(folder) && !source.exists() {
+                self.gone(&fault.source).await;
+            }
+        }
     }
 
     /// The listing of faults lags behind when the store fails; the load itself is told all the same.

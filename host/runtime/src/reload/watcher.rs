@@ -185,8 +185,8 @@ impl Watcher {
                     None => std::future::pending().await,
                 }
             };
+            // Not in order: a file that is written without end must not hold up the others.
             tokio::select! {
-                biased;
                 changed = self.changes.recv() => match changed {
                     Some(path) => self.note(path)?,
                     None => return Err(Error::Unavailable(format!("the watch of {} has ended", self.root.display()))),

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use animus_core::{
@@ -15,6 +15,10 @@ use animus_core::{
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::Command,
+};
 
 use crate::{
     context::Context,
@@ -24,6 +28,10 @@ use crate::{
 };
 
 const TARGET: &str = "wasm32-wasip2";
+/// How much of a compiler's messages is kept, in bytes. The first errors are the ones to mend first.
+const MESSAGES: u64 = 64 << 10;
+/// How much a compiler may say to programs, in bytes.
+const ARTIFACTS: u64 = 64 << 20;
 
 #[derive(Args)]
 pub(crate) struct Build {
@@ -44,21 +52,13 @@ struct Built {
 impl Build {
     pub(super) async fn run(self, cx: &Context) -> Result<Exit> {
         let folder = self.path.canonicalize().during(|| format!("find {}", self.path.display()))?;
-        let (text, manifest) = read_manifest(&folder)?;
-        // A project that was made by another build of this version gets the SDK of this one.
-        sdk::unpack(&cx.home)?;
-        let component = cargo(&folder)?;
-        let bytes = fs::read(&component).during(|| format!("read {}", component.display()))?;
-        let packed = package::embed(&bytes, &text)?;
-        animus_runtime::inspect(&packed).map_err(Error::from)?;
-        let wasm = output(&folder, &manifest.name);
-        sdk::write(&wasm, &packed)?;
+        let Packed { manifest, wasm, bytes } = build(cx, &folder, Messages::Shown).await?;
         let built = Built {
             name: manifest.name,
             version: manifest.version.to_string(),
             wasm,
-            bytes: packed.len(),
-            digest: Digest::of(&packed),
+            bytes: bytes.len(),
+            digest: Digest::of(&bytes),
         };
         let source = self.path.display().to_string();
         cx.out.show(&built, |built| {
@@ -71,6 +71,47 @@ impl Build {
         });
         Ok(Exit::Done)
     }
+}
+
+/// What a compiler's messages are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Messages {
+    /// A person reads them on standard error as they come.
+    Shown,
+    /// They are the text of the failure, and nothing is shown of a build that passes.
+    Kept,
+}
+
+/// A component that carries its manifest.
+pub(super) struct Packed {
+    pub(super) manifest: Manifest,
+    /// Where it was written.
+    pub(super) wasm: PathBuf,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Builds a plugin's folder, an absolute path, and writes the component to where [`output`] says. Dropping the future
+/// ends the compiler.
+pub(super) async fn build(cx: &Context, folder: &Path, messages: Messages) -> Result<Packed> {
+    let (text, manifest) = read_manifest(folder)?;
+    // A project that was made by another build of this version gets the SDK of this one.
+    sdk::unpack(&cx.home)?;
+    let component = compile(folder, messages).await?;
+    let bytes = fs::read(&component).during(|| format!("read {}", component.display()))?;
+    let bytes = package::embed(&bytes, &text)?;
+    animus_runtime::inspect(&bytes).map_err(Error::from)?;
+    let wasm = output(folder, &manifest.name);
+    sdk::write(&wasm, &bytes)?;
+    Ok(Packed { manifest, wasm, bytes })
+}
+
+/// Compiles what is in `folder`, by the files that its language has; returns the component without its manifest.
+async fn compile(folder: &Path, messages: Messages) -> Result<PathBuf> {
+    if folder.join("Cargo.toml").is_file() {
+        return cargo(folder, messages).await;
+    }
+    Err(Fault::from(Error::NotFound(format!("{} has no Cargo.toml", folder.display())))
+        .advise("build the component with its own tools and install the file: animus plugin install FILE.wasm"))
 }
 
 /// Where `animus plugin build` puts the component of a folder.
@@ -93,25 +134,38 @@ pub(super) fn read_manifest(folder: &Path) -> Result<(String, Manifest)> {
     Ok((text, manifest))
 }
 
-/// Builds the package in `folder` for release; returns its component. Cargo's own messages go to standard error.
-fn cargo(folder: &Path) -> Result<PathBuf> {
+/// Builds the package in `folder` for release; returns its component.
+async fn cargo(folder: &Path, messages: Messages) -> Result<PathBuf> {
     let package = folder.join("Cargo.toml");
-    if !package.is_file() {
-        return Err(Fault::from(Error::NotFound(format!("{} has no Cargo.toml", folder.display())))
-            .advise("build the component with its own tools and install the file: animus plugin install FILE.wasm"));
-    }
-    check_target(folder)?;
-    let output = Command::new("cargo")
+    check_target(folder).await?;
+    let mut command = Command::new("cargo");
+    command
         .args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"])
         .current_dir(folder)
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|e| no_rust("cargo", &e))?;
-    if !output.status.success() {
-        return Err(Fault::failed(format!("cargo could not build {}", folder.display()))
-            .advise("mend what cargo shows above, then build again"));
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    match messages {
+        Messages::Shown => command.stderr(Stdio::inherit()),
+        // Then only warnings and errors are left.
+        Messages::Kept => command.arg("--quiet").stderr(Stdio::piped()),
+    };
+    let mut cargo = command.spawn().map_err(|e| no_rust("cargo", &e))?;
+    let (stdout, stderr) = (cargo.stdout.take(), cargo.stderr.take());
+    let (stdout, stderr, status) = tokio::join!(head(stdout, ARTIFACTS), head(stderr, MESSAGES), cargo.wait());
+    let status = status.during(|| "wait for cargo".into())?;
+    if !status.success() {
+        let place = folder.display();
+        return Err(match messages {
+            Messages::Shown => Fault::failed(format!("cargo could not build {place}"))
+                .advise("mend what cargo shows above, then build again"),
+            Messages::Kept => Fault::failed(format!(
+                "cargo could not build {place}:\n{}",
+                String::from_utf8_lossy(&stderr).trim_end()
+            )),
+        });
     }
-    String::from_utf8_lossy(&output.stdout)
+    String::from_utf8_lossy(&stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| message.get("manifest_path").and_then(Value::as_str).map(Path::new) == Some(&package))
@@ -126,12 +180,24 @@ fn cargo(folder: &Path) -> Result<PathBuf> {
         })
 }
 
+/// The first `most` bytes of a stream, which is read to its end all the same, so that nobody waits who writes to it.
+async fn head(stream: Option<impl AsyncRead + Unpin>, most: u64) -> Vec<u8> {
+    let mut kept = Vec::new();
+    if let Some(mut stream) = stream {
+        // A stream that breaks off has ended.
+        let _ = (&mut stream).take(most).read_to_end(&mut kept).await;
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    }
+    kept
+}
+
 /// The toolchain of that folder must know the target; rustup's own message would not say so plainly.
-fn check_target(folder: &Path) -> Result {
+async fn check_target(folder: &Path) -> Result {
     let found = Command::new("rustc")
         .args(["--print", "target-libdir", "--target", TARGET])
         .current_dir(folder)
         .output()
+        .await
         .map_err(|e| no_rust("rustc", &e))?;
     let folder = String::from_utf8_lossy(&found.stdout);
     if found.status.success() && Path::new(folder.trim()).is_dir() {

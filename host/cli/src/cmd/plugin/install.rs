@@ -114,7 +114,7 @@ async fn install(cx: &Context, source: &str, expected: Option<&PluginName>, opti
 }
 
 /// Shows what is asked for beyond what is granted, and asks a person, if there is one. None leaves things as they are.
-fn ask(cx: &Context, prepared: &Prepared, there: Option<&Plugin>) -> Result<Option<Grant>> {
+pub(super) fn ask(cx: &Context, prepared: &Prepared, there: Option<&Plugin>) -> Result<Option<Grant>> {
     let manifest = &prepared.inspection.manifest;
     let granted = there.and_then(|plugin| plugin.granted.as_ref());
     let more = beyond(&manifest.request, granted);

@@ -2,6 +2,7 @@
 
 mod build;
 mod change;
+mod dev;
 mod grant;
 mod install;
 mod new;
@@ -39,6 +40,8 @@ enum Command {
     New(new::New),
     /// Build a plugin's folder into a component that carries its manifest
     Build(build::Build),
+    /// Build and reload a plugin at every save of its source; without PATH, reload what is put into the drop folder
+    Dev(dev::Dev),
     /// Install a plugin from a folder, a .wasm file, or an https address with its digest
     Install(install::Install),
     /// List the installed plugins
@@ -60,6 +63,7 @@ impl Plugin {
         match self.command {
             Command::New(new) => new.run(cx),
             Command::Build(build) => build.run(cx).await,
+            Command::Dev(dev) => dev.run(cx).await,
             Command::Install(install) => install.run(cx).await,
             Command::List(list) => list.run(cx).await,
             Command::Inspect(inspect) => inspect.run(cx).await,

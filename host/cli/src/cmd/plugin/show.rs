@@ -8,7 +8,7 @@ use animus_core::{
     grant::Grant,
     id::{Digest, PluginName},
     limits::Limits,
-    store::{Generation, Plugin, PluginState},
+    store::{Generation, Plugin, PluginFault, PluginState},
     tool::Tool,
 };
 use clap::Args;
@@ -19,32 +19,51 @@ use crate::{
     cmd::tool::effects,
     context::Context,
     fault::{Exit, Result},
-    out::{self, BOLD, DIM, Table, paint, plain},
+    out::{self, BAD, BOLD, DIM, Table, paint, plain},
 };
+
+/// How much of a compiler's complaint a listing shows.
+const FAULT_LINES: usize = 20;
 
 #[derive(Args)]
 pub(crate) struct List {}
 
 #[derive(Serialize)]
 struct Listed {
-    plugins: Vec<Shown>,
+    plugins: Vec<Row>,
+    /// Of all sources, those that are no plugin yet included.
+    faults: Vec<PluginFault>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    plugin: Shown,
+    /// The newest load of this plugin that failed, where none has passed since.
+    fault: Option<PluginFault>,
 }
 
 impl List {
     pub(super) async fn run(self, cx: &Context) -> Result<Exit> {
-        let plugins = cx.seeded().await?.plugins().await?;
-        let plugins = plugins.into_iter().map(Shown::of).collect::<Result<_>>()?;
-        cx.out.show(&Listed { plugins }, list_text);
+        let tenant = cx.seeded().await?;
+        let faults = tenant.plugin_faults().await?;
+        let row = |plugin: Plugin| {
+            let of_it = faults.iter().filter(|fault| fault.name.as_ref() == Some(&plugin.name));
+            let fault = of_it.max_by_key(|fault| fault.at_ms).cloned();
+            Ok(Row { plugin: Shown::of(plugin)?, fault })
+        };
+        let plugins = tenant.plugins().await?.into_iter().map(row).collect::<Result<_>>()?;
+        cx.out.show(&Listed { plugins, faults }, list_text);
         Ok(Exit::Done)
     }
 }
 
 fn list_text(listed: &Listed) -> String {
-    if listed.plugins.is_empty() {
+    if listed.plugins.is_empty() && listed.faults.is_empty() {
         return "no plugins; to add one: animus plugin install SOURCE".to_owned();
     }
     let mut table = Table::new(["PLUGIN", "VERSION", "GEN", "STATE", "OFFERS", "SOURCE"]);
-    for plugin in &listed.plugins {
+    for Row { plugin, .. } in &listed.plugins {
         let tools = match plugin.tools.len() {
             0 => None,
             1 => Some("1 tool".to_owned()),
@@ -63,12 +82,21 @@ fn list_text(listed: &Listed) -> String {
         ]);
     }
     let mut text = table.to_string();
-    for plugin in listed.plugins.iter().filter(|plugin| plugin.state == PluginState::AwaitingGrant) {
+    let plugins = listed.plugins.iter().map(|row| &row.plugin);
+    for plugin in plugins.filter(|plugin| plugin.state == PluginState::AwaitingGrant) {
         text.push_str(&format!(
             "\n{0} asks for:\n{1}to grant it: animus plugin grant {0} --requested\n",
             plugin.name,
             lines("?", &plugin.lacking)
         ));
+    }
+    for fault in &listed.faults {
+        text.push_str(&format!("\n{}\n", paint(BAD, format_args!("{} does not load:", out::safe(&fault.source)))));
+        let error = out::safe(&fault.error);
+        text.extend(error.lines().take(FAULT_LINES).map(|line| format!("  {line}\n")));
+        if error.lines().nth(FAULT_LINES).is_some() {
+            text.push_str("  … all of it: animus plugin list --json\n");
+        }
     }
     text
 }

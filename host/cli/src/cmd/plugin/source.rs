@@ -45,7 +45,7 @@ pub(super) async fn read(cx: &Context, source: &str, sha256: Option<Digest>) -> 
                 .advise("name a folder with plugin.toml, a .wasm file, or an https address")
         })?;
         let name = path.display().to_string();
-        let wasm = if path.is_dir() { folder(&path)? } else { file(&path)? };
+        let wasm = at(&path)?;
         if let Some(sha256) = sha256 {
             check(&wasm, sha256, source)?;
         }
@@ -56,6 +56,11 @@ pub(super) async fn read(cx: &Context, source: &str, sha256: Option<Digest>) -> 
             .advise("put it beside its plugin.toml and install the folder, or build it with: animus plugin build"));
     }
     Ok(read)
+}
+
+/// What is at a path: a plugin's folder or a file.
+pub(super) fn at(path: &Path) -> Result<Vec<u8>> {
+    if path.is_dir() { folder(path) } else { file(path) }
 }
 
 fn check(wasm: &[u8], wanted: Digest, source: &str) -> Result {
