@@ -2,9 +2,10 @@
 
 import sys
 
-from animus import errors, host
+from animus import errors, host, snapshot
 from animus_python import describe as describing
-from animus_python import loop, preload, run as running, sandbox, testing, timezones
+from animus_python import loop, preload, sandbox, testing, timezones
+from animus_python import run as running
 
 MISSING = sorted(set(preload.standard_library()) - preload.ABSENT)
 ZONES = timezones.preload()
@@ -43,7 +44,7 @@ class Interpreter:
         running.run(types.Program("<warm>", WARM, [], None, "{}", None))
 
 
-WARM = '''
+WARM = """
 import json
 def twice(n: int) -> int:
     return 2 * n
@@ -52,8 +53,9 @@ try:
 except ValueError as error:
     print(error)
 return json.loads(json.dumps({"value": [twice(i) for i in range(3)], "text": f"{1.5:.2f}"}))
-'''
+"""
 
 # Once before the snapshot, so that what the first run makes is in it.
 Interpreter().warm()
-preload.freeze()
+preload.touch()
+snapshot.settle()

@@ -1,7 +1,7 @@
 """Builds the interpreter: `python3 plugins/python/build.py --target DIR --out FILE.wasm`.
 
-As `sdk-python/build`, but it exports the interpreter's interface, and imports every capability: the host checks each call
-against the grant of the principal whose program runs.
+As `sdk-python/build`, but it exports the interpreter's interface, and imports every capability: the host checks each
+call against the grant of the principal whose program runs.
 """
 
 import argparse

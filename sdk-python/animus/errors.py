@@ -28,10 +28,14 @@ class Error(Exception):
 class Denied(Error):
     """Not allowed. Repeating the same call does not help."""
 
-    _UNLOCK = {"ask-operator": "; only the operator can allow it", "ask-for-less": "; the same with smaller figures would pass"}
+    _UNLOCK = {
+        "ask-operator": "; only the operator can allow it",
+        "ask-for-less": "; the same with smaller figures would pass",
+    }
 
     def __init__(self, capability: str, gate: str = "grant", unlock: str = "ask-operator") -> None:
-        """`gate` is manifest, grant, ceiling, principal or policy; `unlock` is ask-operator, ask-for-less or nothing."""
+        """`gate` is manifest, grant, ceiling, principal or policy; `unlock` is ask-operator, ask-for-less or
+        nothing."""
         super().__init__(f"not allowed: {capability} (refused by the {gate}){self._UNLOCK.get(unlock, '')}")
         self.capability, self.gate, self.unlock = capability, gate, unlock
 

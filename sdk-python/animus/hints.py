@@ -42,7 +42,7 @@ def signature(definition: Any) -> inspect.Signature:
     return inspect.Signature(found, return_annotation=returned(definition))
 
 
-def annotations(definition: Any) -> dict[str, Any]:
+def types(definition: Any) -> dict[str, Any]:
     """The type hints of a tool's function."""
     found = signature(definition)
     hints = {p.name: p.annotation for p in found.parameters.values() if p.annotation is not inspect.Parameter.empty}
@@ -57,7 +57,7 @@ def doc(definition: Any) -> str:
         text = prop.get("description", "") if isinstance(prop, dict) else ""
         lines.append(f"    {name}: {' '.join(str(text).split())}".rstrip(": "))
     arguments = "\n\nArgs:\n" + "\n".join(lines) if lines else ""
-    return definition.description.strip() + arguments
+    return f"{definition.description.strip()}{arguments}"
 
 
 def returned(definition: Any) -> Any:
@@ -73,7 +73,11 @@ def of(schema: Any, depth: int = 0) -> Any:
     """The type hint of a JSON Schema; `Any` for what hints cannot say."""
     if not isinstance(schema, dict) or depth > 10:
         return Any
-    if isinstance(values := schema.get("enum"), list) and values and all(isinstance(v, (str, int, type(None))) for v in values):
+    if (
+        isinstance(values := schema.get("enum"), list)
+        and values
+        and all(isinstance(v, (str, int, type(None))) for v in values)
+    ):
         return Literal[tuple(values)]
     if isinstance(options := schema.get("anyOf") or schema.get("oneOf"), list) and options:
         return Union[tuple(of(option, depth + 1) for option in options)]

@@ -1,7 +1,7 @@
 """The seam between this package and the host: nothing else imports `wit_world`.
 
-Inside a component the contracts are the modules `wit_world.imports.*`; an interface that the component was built without
-raises `Denied`. Elsewhere, in tests, they are those of an `animus.testing.FakeHost`.
+Inside a component the contracts are the modules `wit_world.imports.*`; an interface that the component was built
+without raises `Denied`. Elsewhere, in tests, they are those of an `animus.testing.FakeHost`.
 """
 
 from __future__ import annotations

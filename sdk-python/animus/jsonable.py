@@ -54,9 +54,9 @@ def record(value: Any) -> Any:
 def plain(value: Any, where: str = "the value", depth: int = 0) -> Any:
     """`value` from the types that JSON has.
 
-    Dataclasses and mappings become objects, sequences and sets arrays, enums their values, dates ISO 8601, decimals numbers
-    as text, paths and UUIDs text, bytes base64 text. `NoForm` for the rest, for NaN and infinities, for cycles, and for
-    nesting deeper than 100.
+    Dataclasses and mappings become objects, sequences and sets arrays, enums their values, dates ISO 8601, decimals
+    numbers as text, paths and UUIDs text, bytes base64 text. `NoForm` for the rest, for NaN and infinities, for cycles,
+    and for nesting deeper than 100.
     """
     if value is None or isinstance(value, (bool, str)) and not isinstance(value, enum.Enum):
         return value if value is None or isinstance(value, bool) else str(value)

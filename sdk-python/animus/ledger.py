@@ -29,7 +29,8 @@ class Entry:
 def append(entry_type: EntryType, content: str) -> int:
     """Append an entry of at most 64 KiB and return its number."""
     ledger = host.interface("ledger", "ledger:append")
-    return host.call(ledger.append, _type(ledger, entry_type), str(content))
+    seq: int = host.call(ledger.append, _type(ledger, entry_type), str(content))
+    return seq
 
 
 def read(entry_type: EntryType | None = None, last_n: int | None = None) -> list[Entry]:
@@ -41,7 +42,8 @@ def read(entry_type: EntryType | None = None, last_n: int | None = None) -> list
 
 def formatted() -> str:
     """The ledger as text: the newest plan, findings, steps, decisions, errors."""
-    return host.call(host.interface("ledger", "ledger:read").formatted)
+    text: str = host.call(host.interface("ledger", "ledger:read").formatted)
+    return text
 
 
 def _type(ledger: Any, name: str) -> Any:

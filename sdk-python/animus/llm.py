@@ -37,9 +37,9 @@ def complete(
 ) -> Response:
     """Ask a model, and return the whole answer.
 
-    `prompt` is the question, or a conversation of `{"role": "user" | "assistant", "content": text}` whose last message is
-    the user's. `model` is a role or alias of the host's configuration; empty means `default`. `max_tokens` bounds the
-    answer (the grant's figure when none), `temperature` is 0 to 2.
+    `prompt` is the question, or a conversation of `{"role": "user" | "assistant", "content": text}` whose last message
+    is the user's. `model` is a role or alias of the host's configuration; empty means `default`. `max_tokens` bounds
+    the answer (the grant's figure when none), `temperature` is 0 to 2.
     """
     llm = host.interface("llm", f"llm:{model or 'default'}")
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
@@ -69,4 +69,6 @@ def _message(llm: Any, message: Mapping[str, str]) -> Any:
 
 def _stop(stop: Any) -> str:
     case = type(stop).__name__.removeprefix("StopReason_")
-    return str(stop.value) if case == "Other" else {"EndTurn": "end-turn", "ToolUse": "tool-use"}.get(case, "max-tokens")
+    return (
+        str(stop.value) if case == "Other" else {"EndTurn": "end-turn", "ToolUse": "tool-use"}.get(case, "max-tokens")
+    )

@@ -28,7 +28,8 @@ class Item:
 
 def store(content: str, kind: str = "fact", tags: Iterable[str] = ()) -> str:
     """Store a memory of at most 64 KiB and return its id. `kind` and `tags` are words like `[a-z][a-z0-9_-]*`."""
-    return host.call(host.interface("memory", "memory:write").store, str(content), kind, list(tags))
+    id: str = host.call(host.interface("memory", "memory:write").store, str(content), kind, list(tags))
+    return id
 
 
 def recall(query: str = "", limit: int | None = None, kind: str | None = None, tags: Iterable[str] = ()) -> list[Item]:

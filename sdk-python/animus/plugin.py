@@ -1,15 +1,15 @@
 """Offering tools: a function with type hints and a docstring is one.
 
-    from animus import tool
+from animus import tool
 
-    @tool(read_only=True)
-    def greet(name: str) -> str:
-        \"\"\"Greets somebody by name.
+@tool(read_only=True)
+def greet(name: str) -> str:
+    \"\"\"Greets somebody by name.
 
-        Args:
-            name: Who is greeted.
-        \"\"\"
-        return f"Hello, {name}!"
+    Args:
+        name: Who is greeted.
+    \"\"\"
+    return f"Hello, {name}!"
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ MARK = "__animus_tool__"
 
 @dataclasses.dataclass(frozen=True)
 class Marks:
-    """What `@tool` says of a function. The defaults are the cautious ones: it may overwrite, and may not be repeated."""
+    """What `@tool` says of a function. The defaults are the cautious ones: it may overwrite, and may not be
+    repeated."""
 
     name: str | None = None
     read_only: bool = False
@@ -46,7 +47,8 @@ class Marks:
 
 @dataclasses.dataclass
 class ToolOutput:
-    """An answer with more than a value: its text for models, its data for programs, images for models that take them."""
+    """An answer with more than a value: its text for models, its data for programs, images for models that take
+    them."""
 
     text: str = ""
     structured: Any = None
@@ -79,8 +81,8 @@ def tool(
 ) -> Any:
     """Make a function a tool, which stays the function that it is.
 
-    Its docstring is what the model reads, its type hints become the JSON Schema of its arguments. Be honest about what it
-    does: after a crash the host repeats calls that may be repeated (`read_only` or `idempotent`), and only those.
+    Its docstring is what the model reads, its type hints become the JSON Schema of its arguments. Be honest about what
+    it does: after a crash the host repeats calls that may be repeated (`read_only` or `idempotent`), and only those.
 
     Args:
         name: What the tool is called; the function's name where you do not say.
@@ -103,10 +105,14 @@ def definition(function: Callable[..., Any], name: str | None = None) -> Any:
     marks = getattr(function, MARK, Marks())
     name = marks.name or name or function.__name__
     if not NAME.fullmatch(name):
-        raise schema.Unsuitable(f"'{name}' is no name of a tool: use a-z, 0-9 and _, beginning with a letter, at most 64")
+        raise schema.Unsuitable(
+            f"'{name}' is no name of a tool: use a-z, 0-9 and _, beginning with a letter, at most 64"
+        )
     text, _ = schema.docstring(inspect.getdoc(function) or "")
     if not text:
-        raise schema.Unsuitable(f"'{name}' has no docstring; say what it does and when to use it, for that is what models read")
+        raise schema.Unsuitable(
+            f"'{name}' has no docstring; say what it does and when to use it, for that is what models read"
+        )
     try:
         given, (returned, _) = schema.of_parameters(function), schema.of_return(function)
     except schema.Unsuitable as error:

@@ -74,7 +74,12 @@ def of(hint: Any, _within: tuple[Any, ...] = ()) -> Schema:
     if origin is tuple:
         if len(args) == 2 and args[1] is ...:
             return {"type": "array", "items": of(args[0], _within)}
-        return {"type": "array", "prefixItems": [of(a, _within) for a in args], "minItems": len(args), "maxItems": len(args)}
+        return {
+            "type": "array",
+            "prefixItems": [of(a, _within) for a in args],
+            "minItems": len(args),
+            "maxItems": len(args),
+        }
     if origin in _OBJECTS:
         if args[0] is not str:
             raise Unsuitable("a JSON object has keys of text: write dict[str, …]")
@@ -90,7 +95,9 @@ def of(hint: Any, _within: tuple[Any, ...] = ()) -> Schema:
         properties = {}
         for field in dataclasses.fields(hint):
             if field.init:
-                properties[field.name] = _property(hints[field.name], docs.get(field.name), _default(field), (*_within, hint))
+                properties[field.name] = _property(
+                    hints[field.name], docs.get(field.name), _default(field), (*_within, hint)
+                )
         return _described(hint, _object(properties, required))
     if typing.is_typeddict(hint):
         hints, docs = _hints(hint), docstring(hint.__doc__ or "")[1]
@@ -135,7 +142,12 @@ def of_return(function: Callable[..., Any]) -> tuple[Schema | None, bool]:
         raise Unsuitable(f"what it returns: {error}") from None
     if schema.get("type") == "object":
         return schema, False
-    return {"type": "object", "properties": {"result": schema}, "required": ["result"], "additionalProperties": False}, True
+    return {
+        "type": "object",
+        "properties": {"result": schema},
+        "required": ["result"],
+        "additionalProperties": False,
+    }, True
 
 
 def arguments(function: Callable[..., Any], args: Any, what: str = "") -> dict[str, Any]:
@@ -200,7 +212,8 @@ def decode(hint: Any, value: Any, where: str) -> Any:
 
 def docstring(text: str) -> tuple[str, dict[str, str]]:
     """A docstring's own text, and what it says of each parameter: in Google's, NumPy's or reST's style."""
-    lines, kept, docs = inspect.cleandoc(text).splitlines(), [], {}
+    lines, kept = inspect.cleandoc(text).splitlines(), []
+    docs: dict[str, str] = {}
     i = 0
     while i < len(lines):
         line = lines[i]
@@ -365,7 +378,7 @@ def _decode_array(hint: Any, origin: Any, args: tuple[Any, ...], value: Any, whe
     if kind is tuple and args and not (len(args) == 2 and args[1] is ...):
         if len(value) != len(args):
             raise Invalid(f"'{where}' must be an array of {len(args)}, not of {len(value)}")
-        return tuple(decode(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value)))
+        return tuple(decode(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
     item = args[0] if args else Any
     decoded = [decode(item, v, f"{where}[{i}]") for i, v in enumerate(value)]
     try:

@@ -1,12 +1,12 @@
 """A fake host, to test plugins and programs without a component.
 
-    from animus.testing import FakeHost, call
-    import app
+from animus.testing import FakeHost, call
+import app
 
-    with FakeHost() as host:
-        host.add_tool("fs.read_file", lambda path: "three words here")
-        assert call(app, "count", {"path": "a.txt"}) == 3
-        assert host.calls == [("fs.read_file", {"path": "a.txt"})]
+with FakeHost() as host:
+    host.add_tool("fs.read_file", lambda path: "three words here")
+    assert call(app, "count", {"path": "a.txt"}) == 3
+    assert host.calls == [("fs.read_file", {"path": "a.txt"})]
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any
 
 from . import errors, plugin, schema, shapes, toolbox
 from . import host as seam
-from .plugin import ToolOutput
 
 
 class FakeHost:
-    """What `animus` reaches while it is entered: tools that you add, a ledger and a memory that begin empty, canned models.
+    """What `animus` reaches while it is entered: tools that you add, a ledger and a memory that begin empty, canned
+    models.
 
     Everything is allowed but what `deny` names. One host is for one test.
     """
@@ -65,8 +65,9 @@ class FakeHost:
     ) -> None:
         """Have a tool of this full name, which calls `function` with the arguments by name.
 
-        Its schemas are those of the function's hints, unless given; a function without hints takes anything. What it raises
-        of `animus.errors` is what the caller gets; `ToolOutput(is_error=True, …)` is the answer of a tool that failed.
+        Its schemas are those of the function's hints, unless given; a function without hints takes anything. What it
+        raises of `animus.errors` is what the caller gets; `ToolOutput(is_error=True, …)` is the answer of a tool that
+        failed.
         """
         try:
             given, returned = schema.of_parameters(function), schema.of_return(function)[0]
@@ -139,7 +140,11 @@ class FakeHost:
 
     def _ledger(self) -> Any:
         return SimpleNamespace(
-            EntryType=shapes.EntryType, Filter=shapes.Filter, append=self._append, read=self._read, formatted=self._formatted
+            EntryType=shapes.EntryType,
+            Filter=shapes.Filter,
+            append=self._append,
+            read=self._read,
+            formatted=self._formatted,
         )
 
     def _append(self, entry_type: Any, content: str) -> int:
@@ -160,7 +165,11 @@ class FakeHost:
 
     def _memory(self) -> Any:
         return SimpleNamespace(
-            RecallOptions=shapes.RecallOptions, store=self._store, recall=self._recall, get=self._get, forget=self._forget,
+            RecallOptions=shapes.RecallOptions,
+            store=self._store,
+            recall=self._recall,
+            get=self._get,
+            forget=self._forget,
             tag=self._tag,
         )
 
@@ -199,7 +208,9 @@ class FakeHost:
 
     def _llm(self) -> Any:
         names = ("Request", "Message", "Role", "Content_Text")
-        return SimpleNamespace(complete=self._complete, list_models=self._models, **{n: getattr(shapes, n) for n in names})
+        return SimpleNamespace(
+            complete=self._complete, list_models=self._models, **{n: getattr(shapes, n) for n in names}
+        )
 
     def _complete(self, request: Any) -> Any:
         self._check("llm.complete", f"llm:{request.model or 'default'}")
@@ -245,7 +256,12 @@ def _now() -> int:
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
-    "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "null": (type(None),), "array": (list,),
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "array": (list,),
     "object": (dict,),
 }
 
@@ -260,7 +276,9 @@ def _fits(value: Any, schema_: Any, where: str) -> None:
         return
     kinds = schema_.get("type")
     kinds = [kinds] if isinstance(kinds, str) else kinds
-    if kinds and not any(isinstance(value, _KINDS[k]) and (k == "boolean" or not isinstance(value, bool)) for k in kinds):
+    if kinds and not any(
+        isinstance(value, _KINDS[k]) and (k == "boolean" or not isinstance(value, bool)) for k in kinds
+    ):
         raise errors.Invalid(f"{where}: must be {' or '.join(kinds)}, not {json.dumps(value)[:60]}")
     if "enum" in schema_ and value not in schema_["enum"]:
         raise errors.Invalid(f"{where}: must be one of {json.dumps(schema_['enum'])}")

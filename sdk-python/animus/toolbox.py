@@ -9,8 +9,9 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from . import errors, host, hints
-from .jsonable import NoForm, Record as Record, dumps, loads, record
+from . import errors, hints, host
+from .jsonable import NoForm, dumps, loads, record
+from .jsonable import Record as Record
 
 Lines = list[str]
 
@@ -18,9 +19,13 @@ Lines = list[str]
 class Tools:
     """The tools that may be called.
 
-    `tools.fs.read_file(path="notes.md")` calls one; `tools.search("read a file")` finds some, `tools.describe("fs.read_file")`
-    and `help(tools.fs.read_file)` tell how to call it. A call that fails raises an exception that names the tool.
+    `tools.fs.read_file(path="notes.md")` calls one; `tools.search("read a file")` finds some,
+    `tools.describe("fs.read_file")` and `help(tools.fs.read_file)` tell how to call it. A call that fails raises an
+    exception that names the tool.
     """
+
+    _known: dict[str, Any]
+    _listed: dict[str, Any] | None
 
     def __init__(self) -> None:
         object.__setattr__(self, "_known", {})
@@ -29,8 +34,9 @@ class Tools:
     def call(self, name: str, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Any:
         """Call a tool by its full name, such as `fs.read_file`, with arguments by name.
 
-        The value is the tool's data where it has any (one that is an object is a `Record`, a dict with attributes), else its
-        text. `ToolFailed` where it ran and failed, `Denied`, `Invalid` and others of `animus.errors` where it did not run.
+        The value is the tool's data where it has any (one that is an object is a `Record`, a dict with attributes),
+        else its text. `ToolFailed` where it ran and failed, `Denied`, `Invalid` and others of `animus.errors` where it
+        did not run.
         """
         interface = host.interface("tool", f"tool:{name}")
         try:
@@ -84,15 +90,19 @@ class Tools:
         plugins = {name.partition(".")[0].replace("-", "_") for name in self._all()}
         return sorted({"call", "describe", "list", "search"} | plugins)
 
+    def __reduce__(self) -> str:
+        return "tools"
+
     def __repr__(self) -> str:
         return "<tools: tools.list(), tools.search(text), tools.describe(name)>"
 
     def _all(self) -> dict[str, Any]:
-        if self._listed is None:
-            found = {d.name: d for d in host.call(host.interface("tool", "tool:*").list)}
-            self._known.update(found)
-            object.__setattr__(self, "_listed", found)
-        return self._listed
+        listed = self._listed
+        if listed is None:
+            listed = {d.name: d for d in host.call(host.interface("tool", "tool:*").list)}
+            self._known.update(listed)
+            object.__setattr__(self, "_listed", listed)
+        return listed
 
     def _definition(self, name: str) -> Any:
         if name not in self._known:
@@ -149,7 +159,9 @@ class Namespace:
         return sorted(name.removeprefix(prefix) for name in self._tools._all() if name.startswith(prefix))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(f"'{self._plugin}' is a plugin, not a tool; it has {', '.join(dir(self)) or 'no tools for you'}")
+        raise TypeError(
+            f"'{self._plugin}' is a plugin, not a tool; it has {', '.join(dir(self)) or 'no tools for you'}"
+        )
 
     def __repr__(self) -> str:
         return f"<tools of {self._plugin}>"
@@ -167,23 +179,27 @@ class Tool:
         self.__qualname__ = f"tools.{name}"
         self.__module__ = "animus"
         # What `inspect` and `pydoc` look for in a function.
-        self.__code__, self.__globals__, self.__defaults__, self.__kwdefaults__ = _code.__code__, {}, None, None
+        self.__code__ = _code.__code__
+        self.__globals__: dict[str, Any] = {}
+        self.__defaults__, self.__kwdefaults__ = None, None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if args:
             parameters = hints.parameters(self._definition)
             if len(args) > len(parameters):
-                raise _at(errors.Invalid(f"it takes {len(parameters)} arguments; its parameters: {self.__signature__}"),
-                          self._full_name)
-            for parameter, value in zip(parameters, args):
+                raise _at(
+                    errors.Invalid(f"it takes {len(parameters)} arguments; its parameters: {self.__signature__}"),
+                    self._full_name,
+                )
+            for parameter, value in zip(parameters, args, strict=False):
                 if parameter in kwargs:
                     raise _at(errors.Invalid(f"the argument {parameter!r} is given twice"), self._full_name)
                 kwargs[parameter] = value
         return self._tools.call(self._full_name, kwargs)
 
     # `help()` and `inspect` treat it as the function that it stands for, not as an instance of this class.
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         return types.FunctionType
 
     @property
@@ -195,12 +211,15 @@ class Tool:
         return hints.signature(self._definition)
 
     @property
-    def __doc__(self) -> str:  # type: ignore[override]
+    def __doc__(self) -> str:  # type: ignore[override,unused-ignore]
         return hints.doc(self._definition)
 
     @property
     def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]
-        return hints.annotations(self._definition)
+        return hints.types(self._definition)
+
+    def __reduce__(self) -> Any:
+        return Tool, (self._tools, self._full_name)
 
     def __repr__(self) -> str:
         return f"<tool {self._full_name}>"

@@ -1,8 +1,8 @@
 """Builds a Python plugin into a component: `python3 sdk-python/build PLUGIN --target DIR --out FILE.wasm`.
 
-Needs Python 3.11 or later with `venv`, and once the package index, for componentize-py. Says on stderr what it does, prints
-nothing else, and leaves FILE alone when nothing changed. The manifest is read for what the plugin asks for: of the
-contracts it imports only those.
+Needs Python 3.11 or later with `venv`, and once the package index, for componentize-py. Says on stderr what it does,
+prints nothing else, and leaves FILE alone when nothing changed. The manifest is read for what the plugin asks for: of
+the contracts it imports only those.
 """
 
 import argparse
@@ -19,9 +19,23 @@ import component
 
 COMPONENTIZE = "componentize-py==0.25.1"
 SDK = Path(__file__).resolve().parent.parent
-INTERFACES = {"llm": "animus:llm/llm", "ledger": "animus:ledger/ledger", "memory": "animus:memory/memory", "tool": "animus:tool/tool"}
+INTERFACES = {
+    "llm": "animus:llm/llm",
+    "ledger": "animus:ledger/ledger",
+    "memory": "animus:memory/memory",
+    "tool": "animus:tool/tool",
+}
 """What a capability of the manifest imports. Others have no Python form yet."""
 VERSION = "@0.1.0"
+ENTRY = """\
+import app
+from animus import host, plugin, snapshot
+
+host.preload()
+Tools = plugin.export(app)
+snapshot.settle()
+"""
+"""The module that exports the tools of a plugin's `app`."""
 
 
 class Failed(Exception):
@@ -63,26 +77,43 @@ def build(
         if app is None:
             app = "animus_entry"
             (folder / "entry").mkdir()
-            (folder / "entry" / f"{app}.py").write_text("import app\nfrom animus import host, plugin\nhost.preload()\nTools = plugin.export(app)\n")
+            (folder / "entry" / f"{app}.py").write_text(ENTRY)
             paths.append(folder / "entry")
         if packages:
             paths.append(_packages(target, tool, packages))
         _say(f"componentize {plugin.name}: some 20 seconds")
         made = folder / "out.wasm"
-        command = [str(tool.with_name("componentize-py")), "-q", "-d", str(folder / "wit"), "-w", "built", "componentize", app]
+        command = [
+            str(tool.with_name("componentize-py")),
+            "-q",
+            "-d",
+            str(folder / "wit"),
+            "-w",
+            "built",
+            "componentize",
+            app,
+        ]
         # The wheels of the machine's own Python are not the plugin's.
         environ = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
-        _run([*command, *(a for p in paths for a in ("-p", str(p))), "-o", str(made)], f"componentize {plugin.name}", environ, folder)
+        _run(
+            [*command, *(a for p in paths for a in ("-p", str(p))), "-o", str(made)],
+            f"componentize {plugin.name}",
+            environ,
+            folder,
+        )
         data = component.without(made.read_bytes(), lambda name: name.startswith("wasi:sockets/"))
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(out, data)
     _write(stamp, f"{key} {_sha(data)}\n".encode())
-    _say(f"{out.name}: {len(data) / 1e6:.1f} MB; imports {', '.join(n for n in component.imports(data) if 'animus:' in n)}")
+    contracts = ", ".join(name for name in component.imports(data) if name.startswith("animus:"))
+    _say(f"{out.name}: {len(data) / 1e6:.1f} MB; imports {contracts}")
     return True
 
 
 def _copied(source: Path, copy: Path) -> Path:
-    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "target", "tests", ".*", "*.wasm", "template"))
+    shutil.copytree(
+        source, copy, ignore=shutil.ignore_patterns("__pycache__", "target", "tests", ".*", "*.wasm", "template")
+    )
     return copy
 
 
@@ -96,7 +127,9 @@ def environment(folder: Path, *packages: str) -> Path:
     try:
         import ensurepip  # noqa: F401
     except ImportError:
-        raise Failed("this Python has no venv: install it (on Debian: apt install python3-venv), then build again") from None
+        raise Failed(
+            "this Python has no venv: install it (on Debian: apt install python3-venv), then build again"
+        ) from None
     _run([sys.executable, "-m", "venv", "--clear", str(folder)], "make the virtual environment")
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
     _run(command, f"install {', '.join(packages)} (needs the Python package index)")
@@ -108,8 +141,20 @@ def _packages(target: Path, python: Path, packages: tuple[str, ...]) -> Path:
     folder = target / "packages"
     stamp, wanted = folder / "animus-stamp", "\n".join(packages)
     if not stamp.is_file() or stamp.read_text() != wanted:
-        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--no-deps"]
-        _run([*command, "--target", str(folder), *packages], f"install {', '.join(packages)} (needs the Python package index)")
+        command = [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--upgrade",
+            "--no-deps",
+        ]
+        _run(
+            [*command, "--target", str(folder), *packages],
+            f"install {', '.join(packages)} (needs the Python package index)",
+        )
         _write(stamp, wanted.encode())
     return folder
 
@@ -122,7 +167,9 @@ def _requested(plugin: Path) -> list[str]:
         raise Failed(f"build {plugin}: read {manifest.name}: {error}") from None
     other = sorted(set(asked) - INTERFACES.keys())
     if other:
-        raise Failed(f"build {plugin}: the capability '{other[0]}' has no Python form; there are {', '.join(INTERFACES)}")
+        raise Failed(
+            f"build {plugin}: the capability '{other[0]}' has no Python form; there are {', '.join(INTERFACES)}"
+        )
     return sorted(asked)
 
 
@@ -155,7 +202,9 @@ def _sha(data: bytes) -> str:
 
 def _run(command: list[str], what: str, environ: dict[str, str] | None = None, folder: Path | None = None) -> None:
     try:
-        done = subprocess.run(command, env=environ, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env=environ, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
     except OSError as error:
         raise Failed(f"{what}: {error}; the command was: {' '.join(command)}") from None
     if done.returncode != 0:

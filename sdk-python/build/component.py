@@ -1,11 +1,12 @@
 """Takes imports out of a component.
 
-CPython's C library imports `wasi:sockets` whether a program opens a socket or not, and no Animus host links it. Here each
-such import becomes an instance of a small component that has the same functions, every one of which traps, so that what is
-left to import is only what a host may grant. (The Python side refuses sockets with an exception long before the trap.)
+CPython's C library imports `wasi:sockets` whether a program opens a socket or not, and no Animus host links it. Here
+each such import becomes an instance of a small component that has the same functions, every one of which traps, so that
+what is left to import is only what a host may grant. (The Python side refuses sockets with an exception long before the
+trap.)
 
-The replacement keeps every index space but that of components as it was: an import of an instance makes one instance, and
-so does an instantiation.
+The replacement keeps every index space but that of components as it was: an import of an instance makes one instance,
+and so does an instantiation.
 """
 
 from collections.abc import Callable, Iterator
@@ -62,8 +63,9 @@ class Reader:
             raise Malformed("its header is another")
         while self.at < self.end:
             start, number, size = self.at, self.byte(), self.u32()
-            yield number, start, Reader(self.data, self.at, self.at + size)
+            content = self.at
             self.take(size)
+            yield number, start, Reader(self.data, content, self.at)
 
 
 def u32(value: int) -> bytes:
@@ -289,7 +291,12 @@ def _functions(r: Reader, types: list[Signature | None], found: dict[tuple[str, 
 
 # The resources of wasi:sockets; its other types are plain values.
 RESOURCES = {
-    "network", "tcp-socket", "udp-socket", "incoming-datagram-stream", "outgoing-datagram-stream", "resolve-address-stream",
+    "network",
+    "tcp-socket",
+    "udp-socket",
+    "incoming-datagram-stream",
+    "outgoing-datagram-stream",
+    "resolve-address-stream",
 }
 
 
@@ -297,7 +304,9 @@ def _trapping(signatures: list[Signature], types: list[str]) -> bytes:
     """A component that exports functions `f0`… which trap, and types `t0`…."""
     count = len(signatures)
     module = CORE_HEADER
-    module += section(1, vec([b"\x60" + vec([bytes([t]) for t in p]) + vec([bytes([t]) for t in q]) for p, q in signatures]))
+    module += section(
+        1, vec([b"\x60" + vec([bytes([t]) for t in p]) + vec([bytes([t]) for t in q]) for p, q in signatures])
+    )
     module += section(3, vec([u32(i) for i in range(count)]))
     module += section(7, vec([text(f"f{i}") + b"\0" + u32(i) for i in range(count)]))
     module += section(10, vec([b"\x03\0\0\x0b"] * count))

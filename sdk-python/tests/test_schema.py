@@ -117,7 +117,9 @@ class OfFunctions(unittest.TestCase):
         for function in (google, numpy, rest):
             found = schema.of_parameters(function)
             self.assertEqual(found["properties"]["path"]["description"], "Which file, and where.", function.__name__)
-            self.assertEqual(found["properties"]["limit"], {"type": "integer", "description": "How much.", "default": 3})
+            self.assertEqual(
+                found["properties"]["limit"], {"type": "integer", "description": "How much.", "default": 3}
+            )
             self.assertEqual(found["required"], ["path"])
             self.assertTrue(schema.docstring(function.__doc__)[0].startswith("Reads."))
 
@@ -139,7 +141,9 @@ class OfFunctions(unittest.TestCase):
         def nothing() -> None: ...
         def silent(): ...
 
-        self.assertEqual(schema.of_return(numbers)[0]["properties"]["result"], {"type": "array", "items": {"type": "integer"}})
+        self.assertEqual(
+            schema.of_return(numbers)[0]["properties"]["result"], {"type": "array", "items": {"type": "integer"}}
+        )
         self.assertEqual(schema.of_return(numbers)[1], True)
         self.assertEqual(schema.of_return(point)[0]["properties"].keys(), {"x", "y", "tags"})
         for function in (text, nothing, silent):
@@ -148,7 +152,9 @@ class OfFunctions(unittest.TestCase):
 
 class Arguments(unittest.TestCase):
     @staticmethod
-    def draw(at: Point, colour: Colour = Colour.RED, on: date | None = None, price: Decimal = Decimal(1), n: int = 1) -> None: ...
+    def draw(
+        at: Point, colour: Colour = Colour.RED, on: date | None = None, price: Decimal = Decimal(1), n: int = 1
+    ) -> None: ...
 
     def test_they_are_decoded_by_the_hints(self) -> None:
         args = {"at": {"x": 1, "y": 2}, "colour": "blue", "on": "2025-02-01", "price": "1.10", "n": 2.0}

@@ -68,14 +68,16 @@ class Calls(Host):
         found = tools.fs.stat(path="a")
         self.assertEqual((found.size, found["size"], found.owner.name), (3, 3, "a"))
         with self.assertRaisesRegex(AttributeError, "no 'length'; it has size, owner"):
-            found.length
+            self.fail(found.length)
         self.assertEqual(tools.fs.glob(pattern="x"), ["x", "x"])
 
     def test_values_of_python_become_json(self) -> None:
         self.host.add_tool("x.y", lambda **args: "ok")
         tools.x.y(path=pathlib.PurePosixPath("a/b"), names={"b", "a"})
         self.assertEqual(self.host.calls[-1][1], {"path": "a/b", "names": ["a", "b"]})
-        with self.assertRaisesRegex(errors.Invalid, r"tool 'x.y' failed: arguments\['f'\] is of type builtin_function_or_method"):
+        with self.assertRaisesRegex(
+            errors.Invalid, r"tool 'x.y' failed: arguments\['f'\] is of type builtin_function_or_method"
+        ):
             tools.x.y(f=print)
 
 
@@ -83,14 +85,18 @@ class Failures(Host):
     def test_wrong_arguments_list_the_right_ones(self) -> None:
         with self.assertRaises(errors.Invalid) as caught:
             tools.fs.read_file(pth="a")
-        self.assertRegex(str(caught.exception), r"^tool 'fs.read_file' failed: .*path.*its parameters: \(path: str, limit: ")
+        self.assertRegex(
+            str(caught.exception), r"^tool 'fs.read_file' failed: .*path.*its parameters: \(path: str, limit: "
+        )
         self.assertEqual(caught.exception.tool, "fs.read_file")
 
     def test_a_tool_that_reports_failure_raises(self) -> None:
         self.host.add_tool("sh.make", lambda: ToolOutput("2 errors", is_error=True))
         with self.assertRaises(errors.ToolFailed) as caught:
             tools.sh.make()
-        self.assertEqual((str(caught.exception), caught.exception.text), ("tool 'sh.make' failed: 2 errors", "2 errors"))
+        self.assertEqual(
+            (str(caught.exception), caught.exception.text), ("tool 'sh.make' failed: 2 errors", "2 errors")
+        )
 
     def test_a_refusal_names_tool_gate_and_unlock(self) -> None:
         self.host.deny("tool:fs.stat")
@@ -107,7 +113,15 @@ class Failures(Host):
             tools.fs(path="a")
 
     def test_errors_of_the_host_are_exceptions_and_back(self) -> None:
-        for kind in (errors.Timeout, errors.Conflict, errors.Unavailable, errors.BudgetExhausted, errors.Cancelled, errors.Internal):
+        for kind in (
+            errors.Timeout,
+            errors.Conflict,
+            errors.Unavailable,
+            errors.BudgetExhausted,
+            errors.Cancelled,
+            errors.Internal,
+        ):
+
             def fail(kind: type[errors.Error] = kind) -> None:
                 raise kind("so")
 
@@ -149,7 +163,12 @@ class Looks(Host):
         self.assertEqual(dir(tools.fs), ["glob", "read_file", "stat"])
 
     def test_schemas_of_strangers_do_no_harm(self) -> None:
-        for given in ("[]", "no json", '{"properties": 3}', '{"properties": {"a b": {}, "x": true, "class": {"type": 7}}, "required": "x"}'):
+        for given in (
+            "[]",
+            "no json",
+            '{"properties": 3}',
+            '{"properties": {"a b": {}, "x": true, "class": {"type": 7}}, "required": "x"}',
+        ):
             definition = self.host._tools["fs.stat"][0]
             definition.input_schema, definition.output_schema = given, given
             tools._forget()

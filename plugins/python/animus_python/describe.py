@@ -36,7 +36,10 @@ def describe(program):
             tree = parsed if name is None else tree
             found, wrong = uses.of(parsed, own)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            found, wrong = set(), [(getattr(error, "lineno", 0) or 0, f"{type(error).__name__}: {getattr(error, 'msg', error)}")]
+            found, wrong = (
+                set(),
+                [(getattr(error, "lineno", 0) or 0, f"{type(error).__name__}: {getattr(error, 'msg', error)}")],
+            )
         named |= found
         problems += wrong if name is None else [(0, f"{where}, line {line}: {text}") for line, text in wrong]
     tools = []
@@ -44,13 +47,18 @@ def describe(program):
         functions = _functions(tree)
         problems += _undocumented(functions)
         if not functions:
-            problems.append((0, "it has no public function; a tool is a function at the top level, with type hints and a docstring"))
+            problems.append(
+                (0, "it has no public function; a tool is a function at the top level, with type hints and a docstring")
+            )
         tools, more = _definitions(program, functions)
         # An import that cannot work was told already.
         blamed = {line for line, _ in problems}
         problems += [(line, text) for line, text in more if not (text.startswith("importing") and line in blamed)]
     types = host.interpreter_types()
-    told = [types.Problem(max(line, 0), failure.clean(failure.cut(text, MESSAGE))) for line, text in sorted(set(problems))[:MOST]]
+    told = [
+        types.Problem(max(line, 0), failure.clean(failure.cut(text, MESSAGE)))
+        for line, text in sorted(set(problems))[:MOST]
+    ]
     return types.Description(tools, sorted(named), told)
 
 
@@ -67,7 +75,12 @@ def _undocumented(functions) -> list[tuple[int, str]]:
     problems = []
     for name, node in functions.items():
         if not (ast.get_docstring(node) or "").strip():
-            problems.append((node.lineno, f"'{name}' has no docstring; say what it does and when to use it, for that is what models read"))
+            problems.append(
+                (
+                    node.lineno,
+                    f"'{name}' has no docstring; say what it does and when to use it, for that is what models read",
+                )
+            )
         for arg in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
             if arg.annotation is None:
                 problems.append((arg.lineno, f"'{name}': the parameter '{arg.arg}' has no type hint"))
@@ -90,10 +103,14 @@ def _definitions(program, functions):
                 try:
                     if not callable(function):
                         raise schema.Unsuitable(f"'{name}' is no longer a function when the module is imported")
-                    if not any(arg.annotation is None for arg in node.args.args + node.args.kwonlyargs) and ast.get_docstring(node):
+                    if not any(
+                        arg.annotation is None for arg in node.args.args + node.args.kwonlyargs
+                    ) and ast.get_docstring(node):
                         tool = plugin.definition(function, name)
                         if tool.name in names:
-                            raise schema.Unsuitable(f"'{name}' and '{names[tool.name]}' are both the tool '{tool.name}'")
+                            raise schema.Unsuitable(
+                                f"'{name}' and '{names[tool.name]}' are both the tool '{tool.name}'"
+                            )
                         names[tool.name] = name
                         tools.append(tool)
                 except schema.Unsuitable as error:

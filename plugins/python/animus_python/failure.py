@@ -107,7 +107,9 @@ def _hint(error: BaseException) -> None:
             instead = _INSTEAD.get(top, "write what you need with the standard library and tools")
             error.add_note(f"the sandbox has the standard library and no other packages; {instead}")
     elif isinstance(error, ImportError) and error.name == "animus":
-        error.add_note(f"animus has {', '.join(animus.__all__)}; a tool is an attribute of tools: tools.fs.read_file(…)")
+        error.add_note(
+            f"animus has {', '.join(animus.__all__)}; a tool is an attribute of tools: tools.fs.read_file(…)"
+        )
     elif isinstance(error, (FileNotFoundError, PermissionError)) and sandbox.FILES not in str(error):
         error.add_note(sandbox.FILES)
     elif isinstance(error, AttributeError) and isinstance(getattr(error, "obj", builtins), str):

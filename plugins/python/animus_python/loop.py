@@ -58,6 +58,9 @@ async def wait(value):
 def run(awaitable):
     """The value of an awaitable, from code that runs in no loop or in one."""
     outer = events._get_running_loop()
+    # Since 3.12 a thread has one current task, whichever loop it is of.
+    swap = getattr(tasks, "_swap_current_task", None) if outer else None
+    task = swap(outer, None) if swap else None
     events._set_running_loop(None)
     loop = Loop()
     try:
@@ -69,6 +72,8 @@ def run(awaitable):
         finally:
             loop.close()
             events._set_running_loop(outer)
+            if swap:
+                swap(outer, task)
 
 
 def _cancel_all(loop: Loop) -> None:

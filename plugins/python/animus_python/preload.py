@@ -2,63 +2,101 @@
 
 import gc
 import importlib
+import pkgutil
 import sys
 
 LEFT_OUT = {
     # Programs rather than libraries, or only of use with a screen, a test run of CPython, or a package index.
-    "antigravity", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "this", "tkinter", "turtle", "turtledemo", "venv",
+    "antigravity",
+    "ensurepip",
+    "idlelib",
+    "lib2to3",
+    "pydoc_data",
+    "test",
+    "this",
+    "tkinter",
+    "turtle",
+    "turtledemo",
+    "venv",
 }
 """Modules that are there in CPython and not here."""
 
 ABSENT = {
-    "_bz2", "_ctypes", "_curses", "_lzma", "_ssl", "bz2", "ctypes", "curses", "fcntl", "grp", "lzma", "mmap", "msvcrt", "nt",
-    "pty", "pwd", "readline", "resource", "ssl", "syslog", "termios", "tty", "winreg", "winsound",
+    "_bz2",
+    "_ctypes",
+    "_curses",
+    "_lzma",
+    "_ssl",
+    "bz2",
+    "ctypes",
+    "curses",
+    "fcntl",
+    "grp",
+    "lzma",
+    "mmap",
+    "msvcrt",
+    "nt",
+    "pty",
+    "pwd",
+    "readline",
+    "resource",
+    "ssl",
+    "syslog",
+    "termios",
+    "tty",
+    "winreg",
+    "winsound",
 }
 """Modules that CPython lacks on WebAssembly."""
 
-# Submodules that `import package` alone does not load, and those that the library imports only when first needed.
-SUBMODULES = """
-asyncio.base_events collections.abc concurrent.futures.thread concurrent.futures.process email.mime.application
-email.mime.audio email.mime.base email.mime.image email.mime.message email.mime.multipart email.mime.text email.parser
-email.policy email.utils email.generator encodings.aliases encodings.ascii encodings.base64_codec encodings.cp1250
-encodings.cp1251 encodings.cp1252 encodings.cp437 encodings.cp850 encodings.hex_codec encodings.idna encodings.iso8859_1
-encodings.iso8859_15 encodings.iso8859_2 encodings.latin_1 encodings.mac_roman encodings.punycode encodings.quopri_codec
-encodings.raw_unicode_escape encodings.rot_13 encodings.unicode_escape encodings.utf_16 encodings.utf_16_be
-encodings.utf_16_le encodings.utf_32 encodings.utf_7 encodings.utf_8 encodings.utf_8_sig encodings.gbk encodings.big5
-encodings.shift_jis encodings.euc_jp encodings.euc_kr encodings.koi8_r html.entities html.parser http.client http.cookiejar
-http.cookies http.server importlib.abc importlib.machinery importlib.metadata importlib.resources importlib.util
-json.decoder json.encoder json.scanner json.tool logging.config logging.handlers multiprocessing.pool os.path
-sqlite3.dbapi2 string.templatelib unittest.async_case unittest.mock unittest.runner urllib.error urllib.parse
-urllib.request urllib.response urllib.robotparser wsgiref.simple_server xml.dom.minidom xml.dom.pulldom
-xml.etree.ElementTree xml.etree.ElementPath xml.parsers.expat xml.sax.expatreader xml.sax.handler xml.sax.saxutils
-xmlrpc.client zipfile._path _pydecimal _strptime _pydatetime _colorize _pyrepl.pager pyexpat compression.zlib compression.gzip
-""".split()
+# Packages of which not every module is worth its place in the snapshot: these are.
+CHOSEN = {
+    "_pyrepl": "pager",
+    "multiprocessing": "connection context pool process queues shared_memory synchronize",
+    "encodings": """aliases ascii base64_codec big5 charmap cp1250 cp1251 cp1252 cp437 cp850 euc_jp euc_kr gb18030 gbk
+    hex_codec
+        idna iso2022_jp iso8859_1 iso8859_15 iso8859_2 koi8_r latin_1 mac_roman punycode quopri_codec raw_unicode_escape
+        rot_13 shift_jis undefined unicode_escape utf_16 utf_16_be utf_16_le utf_32 utf_32_be utf_32_le utf_7 utf_8
+        utf_8_sig uu_codec zlib_codec""",
+}
 
 
 def standard_library() -> list[str]:
-    """Import everything; returns what could not be, for the build to compare with `ABSENT`."""
+    """Import everything; returns the public modules that could not be, for the build to compare with `ABSENT`."""
     missing = []
-    public = (name for name in sys.stdlib_module_names if not name.startswith("_"))
-    for name in [*sorted(public), *SUBMODULES]:
-        if name.partition(".")[0] in LEFT_OUT:
+    # Private modules too: the library imports some of them only when they are first needed.
+    for name in sorted(sys.stdlib_module_names):
+        if name in LEFT_OUT or name.startswith(("__", "_test", "_xx")):
             continue
         try:
-            importlib.import_module(name)
+            module = importlib.import_module(name)
         except ImportError:
-            missing.append(name)
+            if not name.startswith("_"):
+                missing.append(name)
+        else:
+            _submodules(name, getattr(module, "__path__", ()))
     return missing
 
 
-def freeze() -> None:
-    """Touch what the library makes when first used, then take all that is alive out of the collector's sight."""
+def _submodules(package: str, path) -> None:
+    chosen = CHOSEN.get(package)
+    names = chosen.split() if chosen else [info.name for info in pkgutil.iter_modules(path)]
+    for name in names:
+        if name in ("__main__", "test", "tests", "idle_test"):
+            continue
+        try:
+            module = importlib.import_module(f"{package}.{name}")
+        except (ImportError, AttributeError, OSError):
+            continue  # For another platform.
+        _submodules(module.__name__, getattr(module, "__path__", ()))
+
+
+def touch() -> None:
+    """Have the library make what it makes when it is first used."""
     import datetime
     import re
-    import zoneinfo
 
     datetime.datetime.strptime("2000-01-01", "%Y-%m-%d")
     re.compile(r"\s+(\w+)")
-    zoneinfo.ZoneInfo.clear_cache()
-    gc.collect()
-    gc.freeze()
-    # Programs are short: collect a little less often than CPython's default of 2,000 new objects.
+    # Programs are short: collect a little less often than CPython does.
     gc.set_threshold(20_000, 10, 10)

@@ -44,7 +44,7 @@ def run(program):
         try:
             if kept:
                 kept.learn(program.source)
-        except Exception:
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             pass  # It does not parse, and the failure says so.
         state = None
         if kept:

@@ -25,7 +25,7 @@ from animus import jsonable
 SOCKETS = "no sockets in the sandbox; use a tool such as web.fetch"
 PROCESSES = "no processes in the sandbox; do it in Python, or use a tool"
 THREADS = "no threads in the sandbox; call the function itself, or use asyncio"
-FILES = "the sandbox has no files but those of granted folders; tools such as fs.read_file and fs.write_file reach the workspace"
+FILES = "no files here but those of granted folders; tools such as fs.read_file and fs.write_file reach the workspace"
 
 
 def no_sockets(*args, **kwargs):
@@ -50,8 +50,18 @@ def no_input(*args, **kwargs):
 
 def install() -> None:
     """Put the refusals in place."""
-    for name in ("create_connection", "create_server", "socketpair", "fromfd", "getaddrinfo", "gethostbyname",
-                 "gethostbyname_ex", "gethostbyaddr", "getnameinfo", "getfqdn"):
+    for name in (
+        "create_connection",
+        "create_server",
+        "socketpair",
+        "fromfd",
+        "getaddrinfo",
+        "gethostbyname",
+        "gethostbyname_ex",
+        "gethostbyaddr",
+        "getnameinfo",
+        "getfqdn",
+    ):
         setattr(socket, name, no_sockets)
     socket.socket.__init__ = no_sockets
     socket.socket.__del__ = lambda self: None
@@ -106,7 +116,10 @@ def _urls() -> None:
 
 
 def _files() -> None:
-    for module, names in ((io, ("open",)), (os, ("open", "listdir", "scandir", "mkdir", "remove", "rename", "rmdir", "stat"))):
+    for module, names in (
+        (io, ("open",)),
+        (os, ("open", "listdir", "scandir", "mkdir", "remove", "rename", "rmdir", "stat")),
+    ):
         for name in names:
             setattr(module, name, _explained(getattr(module, name)))
     builtins.open = io.open
@@ -120,9 +133,15 @@ def _explained(function):
         except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
             refused = error
         except OSError as error:
-            if error.errno not in (errno.EBADF, errno.ENOTCAPABLE if hasattr(errno, "ENOTCAPABLE") else 76, errno.EROFS):
+            if error.errno not in (
+                errno.EBADF,
+                errno.ENOTCAPABLE if hasattr(errno, "ENOTCAPABLE") else 76,
+                errno.EROFS,
+            ):
                 raise
-            refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), *(a for a in args[:1] if isinstance(a, str)))
+            refused = PermissionError(
+                errno.EACCES, os.strerror(errno.EACCES), *(a for a in args[:1] if isinstance(a, str))
+            )
         refused.strerror = f"{refused.strerror} ({FILES})"
         refused.args = (refused.errno, refused.strerror)
         raise refused.with_traceback(None)

@@ -1,6 +1,7 @@
 """What one run of a session leaves for the next: its data, and the text of its imports, functions and classes.
 
-Data is pickled; functions and classes are made again from their text. What can be kept in neither way is named on stderr.
+Data is pickled; functions and classes are made again from their text. What can be kept in neither way is named on
+stderr.
 """
 
 import ast
@@ -41,7 +42,9 @@ class Session:
             saved = pickle.loads(state)
             definitions, modules, data = saved["definitions"], saved["modules"], saved["data"]
         except Exception as error:
-            raise ValueError(f"the session's state cannot be read ({type(error).__name__}); begin a new session") from None
+            raise ValueError(
+                f"the session's state cannot be read ({type(error).__name__}); begin a new session"
+            ) from None
         for name, module in modules.items():
             main.__dict__[name] = importlib.import_module(module)
         failure.remember(EARLIER, "\n".join(definitions.values()))
@@ -66,7 +69,9 @@ class Session:
         for node in tree.body:
             names = []
             if isinstance(node, (ast.Import, ast.ImportFrom)):
-                if not (isinstance(node, ast.ImportFrom) and (node.module == "__future__" or node.names[0].name == "*")):
+                if not (
+                    isinstance(node, ast.ImportFrom) and (node.module == "__future__" or node.names[0].name == "*")
+                ):
                     names = [a.asname or a.name.partition(".")[0] for a in node.names]
             elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 names = [node.name]
@@ -84,7 +89,9 @@ class Session:
         values = {
             name: item
             for name, item in main.__dict__.items()
-            if not (name.startswith("__") and name.endswith("__")) and name != transform.BODY and name != "args"
+            if not (name.startswith("__") and name.endswith("__"))
+            and name != transform.BODY
+            and name != "args"
             and given.get(name, _NOTHING) is not item
         }
         modules = {n: v.__name__ for n, v in values.items() if isinstance(v, types.ModuleType)}
@@ -161,8 +168,10 @@ def _too_large(size: int, sizes: dict[str, int]) -> TooLarge:
 
 
 def _is_made(item) -> bool:
-    return isinstance(item, (types.FunctionType, type)) and getattr(item, "__module__", None) == "__main__" or (
-        hasattr(item, "__wrapped__") and getattr(item, "__module__", None) == "__main__"
+    return (
+        isinstance(item, (types.FunctionType, type))
+        and getattr(item, "__module__", None) == "__main__"
+        or (hasattr(item, "__wrapped__") and getattr(item, "__module__", None) == "__main__")
     )
 
 
@@ -187,6 +196,7 @@ def _has_effects(node: ast.AST) -> bool:
         parts += [*node.args.defaults, *node.args.kw_defaults]
     return any(
         isinstance(inner, ast.Await) or isinstance(inner, ast.Name) and inner.id in _EFFECTS
-        for part in parts if part is not None
+        for part in parts
+        if part is not None
         for inner in ast.walk(part)
     )

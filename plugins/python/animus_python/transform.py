@@ -1,8 +1,8 @@
 """From a program's text to code.
 
 A program without an entry is the body of a function: it may return and await, and its last expression is its value. The
-names that it assigns are globals all the same, so that its functions see each other. `await` takes any value everywhere,
-because tools answer at once and models write both forms.
+names that it assigns are globals all the same, so that its functions see each other. `await` takes any value
+everywhere, because tools answer at once and models write both forms.
 """
 
 import ast
@@ -22,7 +22,9 @@ NESTING = 60
 def parse(source: str, name: str) -> ast.Module:
     """The syntax tree of a source. SyntaxError where it has none."""
     if "\0" in source:
-        raise SyntaxError("source code cannot contain null characters", (name, source[: source.index("\0")].count("\n") + 1, 1, None))
+        raise SyntaxError(
+            "source code cannot contain null characters", (name, source[: source.index("\0")].count("\n") + 1, 1, None)
+        )
     _shallow(source, name)
     return ast.parse(source, name)
 
@@ -42,7 +44,10 @@ def _shallow(source: str, name: str) -> None:
             if token.type == tokenize.OP and token.string in "()[]{}":
                 depth += 1 if token.string in "([{" else -1
                 if depth > NESTING:
-                    raise SyntaxError(f"brackets are nested more than {NESTING} deep", (name, token.start[0], token.start[1] + 1, token.line[:200]))
+                    raise SyntaxError(
+                        f"brackets are nested more than {NESTING} deep",
+                        (name, token.start[0], token.start[1] + 1, token.line[:200]),
+                    )
     except tokenize.TokenError:
         pass  # The parser says it better.
 
@@ -78,7 +83,9 @@ def body(source: str, name: str) -> types.CodeType:
     kind = ast.AsyncFunctionDef if waits.found else ast.FunctionDef
     none = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
     filled = [*declared, *statements] or [ast.Pass()]
-    function = kind(name=BODY, args=none, body=filled, decorator_list=[], returns=None, type_comment=None, type_params=[])
+    function = kind(
+        name=BODY, args=none, body=filled, decorator_list=[], returns=None, type_comment=None, type_params=[]
+    )
     function.lineno, function.col_offset = 1, 0
     tree.body = [*futures, function]
     return compile(lenient(tree), name, "exec", dont_inherit=True)

@@ -9,14 +9,36 @@ from .transform import _Names
 SOCKETS = "no sockets in the sandbox; use a tool such as web.fetch"
 PROCESSES = "no processes in the sandbox"
 _CANNOT = {
-    **dict.fromkeys(("socket", "socketserver", "ftplib", "smtplib", "imaplib", "poplib", "ssl", "http.client", "http.server",
-                     "urllib.request", "xmlrpc.client", "xmlrpc.server", "wsgiref.simple_server"), SOCKETS),
+    **dict.fromkeys(
+        (
+            "socket",
+            "socketserver",
+            "ftplib",
+            "smtplib",
+            "imaplib",
+            "poplib",
+            "ssl",
+            "http.client",
+            "http.server",
+            "urllib.request",
+            "xmlrpc.client",
+            "xmlrpc.server",
+            "wsgiref.simple_server",
+        ),
+        SOCKETS,
+    ),
     **dict.fromkeys(("subprocess", "multiprocessing", "pty"), PROCESSES),
 }
 """Modules that are there, or would be, and cannot work."""
 
 _LEDGER = {"append": "ledger:append", "read": "ledger:read", "formatted": "ledger:read"}
-_MEMORY = {"store": "memory:write", "forget": "memory:write", "tag": "memory:write", "recall": "memory:read", "get": "memory:read"}
+_MEMORY = {
+    "store": "memory:write",
+    "forget": "memory:write",
+    "tag": "memory:write",
+    "recall": "memory:read",
+    "get": "memory:read",
+}
 _PARTS = ("tools", "ledger", "memory", "llm")
 _LOCAL = "name it literally, as in tools.fs.read_file(…), so that what the program may call is known before it runs"
 
@@ -67,7 +89,9 @@ class _Finder(ast.NodeVisitor):
 
     def visit_Try(self, node: ast.Try) -> None:
         caught = {n.id for h in node.handlers if h.type for n in ast.walk(h.type) if isinstance(n, ast.Name)}
-        guards = bool(caught & {"ImportError", "ModuleNotFoundError", "Exception"}) or any(h.type is None for h in node.handlers)
+        guards = bool(caught & {"ImportError", "ModuleNotFoundError", "Exception"}) or any(
+            h.type is None for h in node.handlers
+        )
         self._guarded += guards
         for statement in node.body:
             self.visit(statement)
@@ -86,8 +110,12 @@ class _Finder(ast.NodeVisitor):
                 names.visit(statement)
                 shared |= {n for s in ast.walk(statement) if isinstance(s, ast.Global) for n in s.names}
                 # What it imports itself is known by `_import`.
-                shared |= {a.asname or a.name for s in ast.walk(statement) if isinstance(s, ast.ImportFrom) for a in s.names}
-                shared |= {a.asname or a.name for s in ast.walk(statement) if isinstance(s, ast.Import) for a in s.names}
+                shared |= {
+                    a.asname or a.name for s in ast.walk(statement) if isinstance(s, ast.ImportFrom) for a in s.names
+                }
+                shared |= {
+                    a.asname or a.name for s in ast.walk(statement) if isinstance(s, ast.Import) for a in s.names
+                }
             hidden |= names.found - shared
         before = self._paths
         self._paths = {name: path for name, path in before.items() if name not in hidden}
@@ -110,7 +138,9 @@ class _Finder(ast.NodeVisitor):
             self._model(node)
         elif path in ("animus.tools.describe", "animus.tools.search", "animus.tools.list"):
             pass
-        elif isinstance(node.func, ast.Name) and node.func.id in ("help", "dir", "print", "repr") and len(node.args) == 1:
+        elif (
+            isinstance(node.func, ast.Name) and node.func.id in ("help", "dir", "print", "repr") and len(node.args) == 1
+        ):
             if self._path(node.args[0]) is None:
                 self.generic_visit(node)
             return
@@ -175,7 +205,14 @@ class _Finder(ast.NodeVisitor):
             self.uses.add(f"llm:{text or 'default'}")
 
     def _dynamic(self, what: str, node: ast.expr) -> None:
-        self.problems.append((node.lineno, f"{what} is used as a value; {_LOCAL}" if what != "the tool" else f"the tool's name is computed; {_LOCAL}"))
+        self.problems.append(
+            (
+                node.lineno,
+                f"{what} is used as a value; {_LOCAL}"
+                if what != "the tool"
+                else f"the tool's name is computed; {_LOCAL}",
+            )
+        )
 
     def _text(self, node: ast.expr | None) -> str | None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):

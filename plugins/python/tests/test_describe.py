@@ -1,7 +1,7 @@
 import json
 import unittest
 
-from test_run import Running
+from test_run import Running  # It says where the packages are.
 
 from animus import shapes
 from animus_python import describe
@@ -68,7 +68,10 @@ class Inner:
             ("tools.call('my-plugin.run', {})", ["tool:my-plugin.run"]),
             ("NAME = 'fs.grep'\ntools.call(NAME)\ntools['fs.stat'](path='a')", ["tool:fs.grep", "tool:fs.stat"]),
             ("def g():\n    f = tools.fs\n    return f", ["tool:fs.*"]),
-            ("f = tools.fs\nread = f.read_file\ndef g(): return f.glob('x'), read('y')", ["tool:fs.glob", "tool:fs.read_file"]),
+            (
+                "f = tools.fs\nread = f.read_file\ndef g(): return f.glob('x'), read('y')",
+                ["tool:fs.glob", "tool:fs.read_file"],
+            ),
             ("t = tools\nt.a.b()", ["tool:a.b"]),
             ("from animus import tools as t\nt.a.b()", ["tool:a.b"]),
             ("import animus as an\nan.tools.a.b(); an.memory.get('x')", ["memory:read", "tool:a.b"]),
@@ -77,7 +80,10 @@ class Inner:
             ("from animus.memory import recall\ndef f():\n    return recall('x')", ["memory:read"]),
             ("import animus.llm as m\nm.complete('x', 'fast')", ["llm:fast"]),
             ("memory.store('x'); memory.tag('a', 'b'); memory.forget('a')", ["memory:write"]),
-            ("llm.complete('x', model='fast'); llm.complete('y'); llm.complete('z', model='')", ["llm:default", "llm:fast"]),
+            (
+                "llm.complete('x', model='fast'); llm.complete('y'); llm.complete('z', model='')",
+                ["llm:default", "llm:fast"],
+            ),
             ("def f():\n    from animus import tools as q\n    return q.x.y()", ["tool:x.y"]),
             ("await_ = 1\nasync def f():\n    return await tools.x.y(tools.z.w())", ["tool:x.y", "tool:z.w"]),
             ("tools.search('x'); tools.describe('a.b'); help(tools.a.b); tools.list()", []),
@@ -88,7 +94,9 @@ class Inner:
             self.assertEqual(self.uses(body), expected, body)
 
     def test_modules_are_looked_at_too(self) -> None:
-        found = self.described(self.GOOD + "from lib.a import g\n", lib__a="from animus import tools\ndef g(): tools.x.y()\nimport socket")
+        found = self.described(
+            self.GOOD + "from lib.a import g\n", lib__a="from animus import tools\ndef g(): tools.x.y()\nimport socket"
+        )
         self.assertEqual(found.uses, ["tool:x.y"])
         self.assertEqual([(p.line, p.message) for p in found.problems][0][1].partition(":")[0], "lib/a.py, line 3")
 
@@ -104,7 +112,9 @@ class Inner:
             ("f = llm.complete", "llm.complete is used as a value"),
             ("f(memory)", "memory is used as a value"),
         ]:
-            found = self.problems(f"from animus import *\n{self.GOOD}def g(x: int, f: int) -> None:\n    '''Does.'''\n    {body}\n")
+            found = self.problems(
+                f"from animus import *\n{self.GOOD}def g(x: int, f: int) -> None:\n    '''Does.'''\n    {body}\n"
+            )
             self.assertEqual(len(found), 1, (body, found))
             self.assertEqual(found[0][0], 7)
             self.assertIn(why, found[0][1])
@@ -128,13 +138,22 @@ class Inner:
             ("x = 1", 0, "it has no public function"),
         ]:
             found = self.problems(source)
-            self.assertTrue(any(l == line and why in text for l, text in found), (source, found))
+            self.assertTrue(any(at == line and why in text for at, text in found), (source, found))
 
     def test_a_guarded_or_harmless_import_is_fine(self) -> None:
-        self.assertEqual(self.problems(self.GOOD + "try:\n    import numpie_\nexcept ImportError:\n    numpie_ = None\nimport urllib.parse, json"), [])
+        self.assertEqual(
+            self.problems(
+                self.GOOD
+                + "try:\n    import numpie_\nexcept ImportError:\n    numpie_ = None\nimport urllib.parse, json"
+            ),
+            [],
+        )
 
     def test_it_neither_runs_functions_nor_reaches_the_host(self) -> None:
-        found = self.described("import animus\nfor f in (lambda: animus.ledger.append('note', 'x'), lambda: animus.tools.a.b(), lambda: animus.memory.store('x')):\n    try:\n        f()\n    except animus.errors.Denied:\n        pass\n" + self.GOOD)
+        found = self.described(
+            "import animus\nfor f in (lambda: animus.ledger.append('note', 'x'), lambda: animus.tools.a.b(), lambda: animus.memory.store('x')):\n    try:\n        f()\n    except animus.errors.Denied:\n        pass\n"
+            + self.GOOD
+        )
         self.assertEqual((found.problems, self.host.entries, self.host.items), ([], [], {}))
 
     def test_many_problems_are_bounded(self) -> None:

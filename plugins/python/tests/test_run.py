@@ -96,7 +96,10 @@ all_()
         self.assertEqual(self.value(source), [True, 4, 1, 5, "division by zero", 1, [2, 3], 4])
 
     def test_a_global_statement_and_comprehensions(self) -> None:
-        self.assertEqual(self.value("global x\nx = 1\ni = 7\ny = [i for i in range(3)]\nz = [w := v for v in y]\n[x, i, y, w]"), [1, 7, [0, 1, 2], 2])
+        self.assertEqual(
+            self.value("global x\nx = 1\ni = 7\ny = [i for i in range(3)]\nz = [w := v for v in y]\n[x, i, y, w]"),
+            [1, 7, [0, 1, 2], 2],
+        )
 
     def test_tools_need_no_import(self) -> None:
         source = 'return sum(len(tools.fs.read_file(path=p)) for p in tools.fs.glob(pattern="**/*.md"))'
@@ -111,6 +114,7 @@ all_()
             'async def main():\n    return await tools.fs.read_file("x")\nreturn main()',
             'import asyncio\nasync def main():\n    return await tools.fs.read_file("x")\nasyncio.run(main())',
             'async def main():\n    return asyncio.run(inner())\nasync def inner():\n    return await tools.fs.read_file("x")\nawait main()',
+            'async def f():\n    return asyncio.run(g()), await asyncio.sleep(0, asyncio.run(g()))\nasync def g():\n    await asyncio.sleep(0.001)\n    return tools.fs.read_file("x")\n(await asyncio.gather(f(), f()))[1][1]',
             '(await asyncio.gather(tools.fs.read_file("x"), asyncio.sleep(0, 1)))[0]',
             'asyncio.run(asyncio.gather(tools.fs.read_file("x"), asyncio.sleep(0, 1)))[0]',
             'await asyncio.wait_for(tools.fs.read_file("x"), 1)',
@@ -186,12 +190,24 @@ def original() -> int:
         self.assertEqual(self.value("__name__"), "__main__")
 
     def test_modules_are_imported_by_dotted_names(self) -> None:
-        modules = {"skills.count": "from . import base\nfrom .deep.er import two\ndef n(): return base.one + two", "skills.base": "one = 1", "skills.deep.er": "two = 2"}
-        self.assertEqual(self.value("from skills.count import n\nimport skills.base as b\n[n(), b.one]", modules=modules), [3, 1])
+        modules = {
+            "skills.count": "from . import base\nfrom .deep.er import two\ndef n(): return base.one + two",
+            "skills.base": "one = 1",
+            "skills.deep.er": "two = 2",
+        }
+        self.assertEqual(
+            self.value("from skills.count import n\nimport skills.base as b\n[n(), b.one]", modules=modules), [3, 1]
+        )
         self.assertEqual(self.failure("import skills.count").kind, "ModuleNotFoundError")
 
     def test_modules_may_await(self) -> None:
-        self.assertEqual(self.value("import m\nawait m.f()", modules={"m": "from animus import tools\nasync def f():\n    return await tools.fs.read_file('x')"}), "text of x")
+        self.assertEqual(
+            self.value(
+                "import m\nawait m.f()",
+                modules={"m": "from animus import tools\nasync def f():\n    return await tools.fs.read_file('x')"},
+            ),
+            "text of x",
+        )
 
 
 class Values(Running):
@@ -212,7 +228,12 @@ class Values(Running):
             self.assertEqual(self.value(source), expected, source)
 
     def test_what_has_none_is_text_alone(self) -> None:
-        for source, text in [("float('nan')", "nan"), ("object", "<class 'object'>"), ("[float('inf')]", "[inf]"), ("b'hi'", "b'hi'")]:
+        for source, text in [
+            ("float('nan')", "nan"),
+            ("object", "<class 'object'>"),
+            ("[float('inf')]", "[inf]"),
+            ("b'hi'", "b'hi'"),
+        ]:
             found = self.outcome(source)
             self.assertEqual(found.text, text)
             if source != "b'hi'":
@@ -231,7 +252,11 @@ class Values(Running):
         self.assertIn("\n  ", self.outcome("list(range(100))").text)
 
     def test_a_value_that_is_too_large_is_a_failure(self) -> None:
-        for source in ("'x' * 3_000_000", "['x'] * 1_000_000", "class C:\n    def __repr__(self): return 'x' * 3_000_000\nC()"):
+        for source in (
+            "'x' * 3_000_000",
+            "['x'] * 1_000_000",
+            "class C:\n    def __repr__(self): return 'x' * 3_000_000\nC()",
+        ):
             failed = self.failure(source)
             self.assertIn("the value is too large", failed.message)
         self.assertEqual(len(self.outcome(f"'x' * ({value.LIMIT} - 2)").text), value.LIMIT - 2)
@@ -246,7 +271,9 @@ class Values(Running):
 
 class Outputs(Running):
     def test_it_is_kept_apart_from_the_value(self) -> None:
-        found = self.outcome("import sys\nprint('out', end='')\nprint('err', file=sys.stderr)\nsys.stdout.buffer.write(b'!')\n5")
+        found = self.outcome(
+            "import sys\nprint('out', end='')\nprint('err', file=sys.stderr)\nsys.stdout.buffer.write(b'!')\n5"
+        )
         self.assertEqual((found.stdout, found.stderr, found.text), ("out!", "err\n", "5"))
 
     def test_it_is_cut_in_its_middle(self) -> None:
@@ -273,8 +300,11 @@ class Failures(Running):
         self.assertEqual(failed.traceback.count("File "), 2)
 
     def test_modules_have_theirs(self) -> None:
-        failed = self.failure("import a.b\ntry:\n    a.b.f()\nexcept ValueError as e:\n    raise KeyError('k') from e", modules={"a.b": "def f():\n    raise ValueError('v')"})
-        self.assertIn('File "a/b.py", line 2, in f\n    raise ValueError(\'v\')', failed.traceback)
+        failed = self.failure(
+            "import a.b\ntry:\n    a.b.f()\nexcept ValueError as e:\n    raise KeyError('k') from e",
+            modules={"a.b": "def f():\n    raise ValueError('v')"},
+        )
+        self.assertIn("File \"a/b.py\", line 2, in f\n    raise ValueError('v')", failed.traceback)
         self.assertIn("direct cause", failed.traceback)
 
     def test_syntax_errors_have_line_and_caret(self) -> None:
@@ -282,20 +312,38 @@ class Failures(Running):
         self.assertEqual((failed.kind, failed.message), ("SyntaxError", "'(' was never closed (<agent>, line 2)"))
         self.assertIn("y = (2,\n", failed.traceback)
         self.assertIn("^", failed.traceback)
-        for source in ("yield 1", "x = [(yield)]", "a\0b", "break", "nonlocal q", "(" * 5000, "return " + "[" * 90 + "]" * 90):
+        for source in (
+            "yield 1",
+            "x = [(yield)]",
+            "a\0b",
+            "break",
+            "nonlocal q",
+            "(" * 5000,
+            "return " + "[" * 90 + "]" * 90,
+        ):
             self.assertEqual(self.failure(source).kind, "SyntaxError", source[:20])
         self.assertEqual(self.value(f"len({'(' * 500!r})"), 500)
 
     def test_the_hosts_error_is_the_cause(self) -> None:
         self.host.deny("tool:fs.glob")
         cause = self.failure("tools.fs.glob(pattern='*')").cause
-        self.assertEqual((cause.value.capability, cause.value.gate, cause.value.unlock), ("tool:fs.glob", shapes.Gate.GRANT, shapes.Unlock.ASK_OPERATOR))
+        self.assertEqual(
+            (cause.value.capability, cause.value.gate, cause.value.unlock),
+            ("tool:fs.glob", shapes.Gate.GRANT, shapes.Unlock.ASK_OPERATOR),
+        )
         self.host.add_tool("sh.make", lambda: ToolOutput("bad", is_error=True))
         failed = self.failure("tools.sh.make()")
-        self.assertEqual((failed.kind, failed.message, failed.cause), ("ToolFailed", "tool 'sh.make' failed: bad", None))
+        self.assertEqual(
+            (failed.kind, failed.message, failed.cause), ("ToolFailed", "tool 'sh.make' failed: bad", None)
+        )
 
     def test_a_failed_call_can_be_caught(self) -> None:
-        self.assertEqual(self.value("from animus.errors import NotFound\ntry:\n    tools.no.no()\nexcept NotFound as e:\n    return e.tool"), "no.no")
+        self.assertEqual(
+            self.value(
+                "from animus.errors import NotFound\ntry:\n    tools.no.no()\nexcept NotFound as e:\n    return e.tool"
+            ),
+            "no.no",
+        )
 
     def test_hints_lead_on(self) -> None:
         for source, hint in [
@@ -327,7 +375,10 @@ class Failures(Running):
             ("class E(Exception):\n    def __str__(self): raise ValueError\nraise E", "E"),
             ("raise Exception('x' * 10_000_000)", "Exception"),
             ("raise type('K' * 10, (BaseException,), {})", "K" * 10),
-            ("class M(type):\n    __name__ = property(lambda s: 1/0)\nclass E(Exception, metaclass=M): pass\nraise E", None),
+            (
+                "class M(type):\n    __name__ = property(lambda s: 1/0)\nclass E(Exception, metaclass=M): pass\nraise E",
+                None,
+            ),
             ("e = Exception('a')\ne.__context__ = e\nraise e", "Exception"),
             ("raise ExceptionGroup('g', [ValueError(i) for i in range(1000)])", "ExceptionGroup"),
             ("e = ValueError()\nfor i in range(3000):\n    n = ValueError(i); n.__cause__ = e; e = n\nraise e", None),

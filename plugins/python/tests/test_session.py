@@ -3,7 +3,7 @@ import pickle
 import unittest
 from unittest import mock
 
-from test_run import Running
+from test_run import Running  # It says where the packages are.
 
 from animus_python import session
 
@@ -49,7 +49,15 @@ here = [Point(1)]
         second = "return [area(), here[0].double(), isinstance(here[0], Point), square(3), str(Decimal('1.0')), await read(), t.fs.glob('*')[0]]"
         expected = [12, {"x": 2}, True, 9, "1.0", "text of x", "a.md"]
         self.assertEqual(self.last(first, second), expected)
-        self.assertEqual(self.last(first, "pass", "area = 1", "LIMIT += 1", second.replace("area()", "area")), [1, *expected[1:]])
+        self.assertEqual(
+            self.last(first, "pass", "area = 1", "LIMIT += 1", second.replace("area()", "area")), [1, *expected[1:]]
+        )
+
+    def test_tools_under_other_names_and_their_data_are_kept(self) -> None:
+        self.host.add_tool("fs.stat", lambda path: {"size": 3}, output_schema={"type": "object"})
+        first = "t = tools\nfs = tools.fs\nread = tools.fs.read_file\nfound = [tools.fs.stat(path='x')]"
+        second = "return [t is tools, fs.glob('*')[0], read('x'), found[0].size]"
+        self.assertEqual(self.last(first, "1", second), [True, "a.md", "text of x", 3])
 
     def test_what_cannot_be_kept_is_named_in_one_line(self) -> None:
         found = self.runs("g = (i for i in [1])\nimport sqlite3\ndb = sqlite3.connect(':memory:')\nx = 1", "x")
@@ -58,7 +66,9 @@ here = [Point(1)]
 
     def test_a_failure_keeps_what_was_done(self) -> None:
         found = self.runs("x = 1\n1/0", "y = (", "x")
-        self.assertEqual([f.failure.kind if f.failure else None for f in found], ["ZeroDivisionError", "SyntaxError", None])
+        self.assertEqual(
+            [f.failure.kind if f.failure else None for f in found], ["ZeroDivisionError", "SyntaxError", None]
+        )
         self.assertEqual(found[2].value, "1")
 
     def test_making_a_definition_again_has_no_effects(self) -> None:
