@@ -2,7 +2,7 @@
 
 import sys
 
-from animus import errors, host, snapshot
+from animus import errors, host
 from animus_python import describe as describing
 from animus_python import loop, preload, sandbox, testing, timezones
 from animus_python import run as running
@@ -58,4 +58,4 @@ return json.loads(json.dumps({"value": [twice(i) for i in range(3)], "text": f"{
 # Once before the snapshot, so that what the first run makes is in it.
 Interpreter().warm()
 preload.touch()
-snapshot.settle()
+preload.settle()

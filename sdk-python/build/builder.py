@@ -28,12 +28,15 @@ INTERFACES = {
 """What a capability of the manifest imports. Others have no Python form yet."""
 VERSION = "@0.1.0"
 ENTRY = """\
+import gc
+
 import app
-from animus import host, plugin, snapshot
+from animus import host, plugin
 
 host.preload()
 Tools = plugin.export(app)
-snapshot.settle()
+gc.collect()
+gc.freeze()
 """
 """The module that exports the tools of a plugin's `app`."""
 
