@@ -149,8 +149,9 @@ mod tests {
         ["sdk-python/animus/__init__.py", "sdk-python/animus/testing.py", "sdk-python/animus/py.typed"].map(has);
         let of = |language| template(language).map(|(path, _)| path).collect::<Vec<_>>();
         assert_eq!(of(Language::Rust), [".gitignore", "Cargo.toml", "README.md", "plugin.toml", "src/lib.rs"]);
-        let python = [".gitignore", "README.md", "app.py", "plugin.toml", "pyproject.toml", "tests/test_app.py"];
-        assert_eq!(of(Language::Python), python);
+        let python = of(Language::Python);
+        assert_eq!(python[..5], [".gitignore", "README.md", "app.py", "plugin.toml", "pyproject.toml"]);
+        assert_eq!(python[5..], ["tests/__init__.py", "tests/test_app.py"]);
         assert!(files().all(|(path, _)| !path.contains("template") && !path.ends_with(".pyc")));
     }
 }
