@@ -204,9 +204,9 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     for path in entries {
         if path.is_dir() {
             // The tests of a template belong to it.
-            let skipped = ["target", "__pycache__", "tests"];
             let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-            if !skipped.contains(&name) || (name == "tests" && folder.ends_with("template")) {
+            let skipped = ["target", "__pycache__", "tests"].contains(&name) || name.starts_with('.');
+            if !skipped || (name == "tests" && folder.ends_with("template")) {
                 files(&path, found)?;
             }
         } else if path.extension() != Some(OsStr::new("orig")) {

@@ -6,13 +6,18 @@ the contracts it imports only those.
 """
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import component
@@ -39,6 +44,13 @@ gc.collect()
 gc.freeze()
 """
 """The module that exports the tools of a plugin's `app`."""
+
+
+BESIDE = ("__pycache__", "target", "tests", "template", "plugin.toml", "README.md", "pyproject.toml")
+"""What in a plugin's folder is not built into it; nor is what is hidden, or a component."""
+STALE = 3600
+"""After how many seconds what a killed build left is removed."""
+_quiet = False
 
 
 class Failed(Exception):
@@ -71,8 +83,9 @@ def build(
     stamp = out.with_name(out.name + ".key")
     if out.is_file() and stamp.is_file() and stamp.read_text() == f"{key} {_sha(out.read_bytes())}\n":
         return False
-    tool = environment(target / "venv", COMPONENTIZE)
-    with tempfile.TemporaryDirectory(prefix="build-", dir=_made(target)) as scratch:
+    tool = environment(_made(target) / "venv", COMPONENTIZE)
+    _tidy(target)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=target) as scratch:
         folder = Path(scratch)
         _world(folder / "wit", wit, capabilities, export)
         # Copies, because componentize-py leaves compiled files beside the sources.
@@ -98,12 +111,11 @@ def build(
         ]
         # The wheels of the machine's own Python are not the plugin's.
         environ = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
-        _run(
-            [*command, *(a for p in paths for a in ("-p", str(p))), "-o", str(made)],
-            f"componentize {plugin.name}",
-            environ,
-            folder,
-        )
+        command += [*(a for p in paths for a in ("-p", str(p))), "-o", str(made)]
+        try:
+            _run(command, f"componentize {plugin.name}", environ, folder)
+        except Failed as error:
+            raise Failed(_of_app(str(error), [plugin, SDK])) from None
         data = component.without(made.read_bytes(), lambda name: name.startswith("wasi:sockets/"))
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(out, data)
@@ -114,18 +126,60 @@ def build(
 
 
 def _copied(source: Path, copy: Path) -> Path:
-    shutil.copytree(
-        source, copy, ignore=shutil.ignore_patterns("__pycache__", "target", "tests", ".*", "*.wasm", "template")
-    )
+    shutil.copytree(source, copy, ignore=lambda _, names: {name for name in names if _is_beside(name)})
     return copy
+
+
+def _is_beside(name: str) -> bool:
+    return name in BESIDE or name.startswith(".") or name.endswith(".wasm")
+
+
+def _tidy(target: Path) -> None:
+    for left in target.glob("build-*"):
+        with contextlib.suppress(OSError):
+            if left.stat().st_mtime < time.time() - STALE:
+                shutil.rmtree(left)
+
+
+def _of_app(said: str, roots: list[Path]) -> str:
+    """Of what componentize-py says when the app cannot be imported, what the app's author can use.
+
+    That is the traceback inside the component, which calls the first of the given paths `/0`, the next one `/1`.
+    """
+    raised = re.search(r"AssertionError: (Traceback .*?)(?:\n\s*\nCaused by:|\n\s*\nStack backtrace:|$)", said, re.DOTALL)
+    if raised is None:
+        return said
+    lines = raised[1].strip().splitlines()
+    entry = next((i for i, line in enumerate(lines) if re.match(r'  File "/\d+/animus_entry.py", line ', line)), None)
+    if entry is not None:
+        # The module above the app is no matter of its author; its frame is two lines.
+        del lines[entry : entry + 2]
+    text = "\n".join(lines)
+    for i, root in enumerate(roots):
+        text = text.replace(f'File "/{i}/', f'File "{root}/')
+    return text
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Wait until no other build makes what this file stands for."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def environment(folder: Path, *packages: str) -> Path:
     """The Python of a virtual environment with these packages, made unless a stamp says that it is there."""
     python, stamp = folder / "bin" / "python", folder / "animus-stamp"
     wanted = "\n".join(packages)
-    if stamp.is_file() and stamp.read_text() == wanted and python.exists():
-        return python
+    with _locked(folder.with_name(f"{folder.name}.lock")):
+        if not (stamp.is_file() and stamp.read_text() == wanted and python.exists()):
+            _make_environment(folder, python, packages)
+            _write(stamp, wanted.encode())
+    return python
+
+
+def _make_environment(folder: Path, python: Path, packages: tuple[str, ...]) -> None:
     _say(f"making {folder} with {', '.join(packages)}")
     try:
         import ensurepip  # noqa: F401
@@ -136,8 +190,6 @@ def environment(folder: Path, *packages: str) -> Path:
     _run([sys.executable, "-m", "venv", "--clear", str(folder)], "make the virtual environment")
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
     _run(command, f"install {', '.join(packages)} (needs the Python package index)")
-    _write(stamp, wanted.encode())
-    return python
 
 
 def _packages(target: Path, python: Path, packages: tuple[str, ...]) -> Path:
@@ -194,7 +246,7 @@ def _digest(plugin: Path, wit: Path, options: str) -> str:
     for root, pattern in roots:
         for path in sorted(root.glob(pattern)):
             parts = path.relative_to(root).parts
-            if path.is_file() and not any(p.startswith(".") or p in ("target", "tests", "__pycache__") for p in parts):
+            if path.is_file() and not any(map(_is_beside, parts)):
                 digest.update(f"{'/'.join(parts)}\0{_sha(path.read_bytes())}\n".encode())
     return digest.hexdigest()
 
@@ -236,7 +288,8 @@ def _made(folder: Path) -> Path:
 
 
 def _say(line: str) -> None:
-    print(f"build: {line}", file=sys.stderr, flush=True)
+    if not _quiet:
+        print(f"build: {line}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -244,12 +297,17 @@ def main() -> int:
     parser.add_argument("plugin", type=Path, help="the plugin's folder, with plugin.toml and app.py")
     parser.add_argument("--target", type=Path, required=True, help="where the build's tools are kept between builds")
     parser.add_argument("--out", type=Path, required=True, help="the component to write")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but why it failed")
     options = parser.parse_args()
+    global _quiet
+    _quiet = options.quiet
     try:
         build(options.plugin, options.target, options.out)
     except (Failed, component.Malformed, OSError) as error:
         print(f"build: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -1,3 +1,4 @@
+import os
 import pathlib
 import subprocess
 import sys
@@ -99,8 +100,52 @@ class Building(unittest.TestCase):
         (self.folder / "target").mkdir()
         (self.folder / "target" / "x").write_text("built")
         self.assertEqual(builder._digest(self.folder, wit, ""), before)
+        (self.folder / "README.md").write_text("x")
+        (self.folder / "plugin.toml").write_text("[limits]\nwall_ms = 1\n")
+        self.assertEqual(builder._digest(self.folder, wit, ""), before)
         (self.folder / "app.py").write_text("x = 1")
         self.assertNotEqual(builder._digest(self.folder, wit, ""), before)
+
+    def test_an_app_that_cannot_be_imported_is_told_by_its_own_lines(self) -> None:
+        said = """componentize x: failed; the command was: …
+Traceback (most recent call last):
+  File "/venv/bin/componentize-py", line 8, in <module>
+AssertionError: Traceback (most recent call last):
+  File "/2/animus_entry.py", line 1, in <module>
+    import app
+  File "/0/app.py", line 17
+    def broken(:
+               ^
+SyntaxError: invalid syntax
+
+
+Caused by:
+    SyntaxError: invalid syntax (app.py, line 17)
+
+Stack backtrace:
+   0: <anyhow::Error>::msg"""
+        told = builder._of_app(said, [pathlib.Path("/home/x"), SDK])
+        self.assertEqual(
+            told.splitlines(),
+            [
+                "Traceback (most recent call last):",
+                '  File "/home/x/app.py", line 17',
+                "    def broken(:",
+                "               ^",
+                "SyntaxError: invalid syntax",
+            ],
+        )
+        self.assertEqual(builder._of_app("no index", [self.folder]), "no index")
+
+    def test_what_killed_builds_left_goes_after_an_hour(self) -> None:
+        old, new = self.folder / "build-old", self.folder / "build-new"
+        for left in (old, new):
+            left.mkdir()
+            (left / "x").write_text("")
+        os.utime(old, (0, 0))
+        builder._tidy(self.folder)
+        self.assertFalse(old.exists())
+        self.assertTrue(new.exists())
 
 
 if __name__ == "__main__":

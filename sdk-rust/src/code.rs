@@ -3,7 +3,7 @@
 //!
 //! The program runs as this plugin: under its grant, and from its budget.
 
-use crate::{Error, Result, bindings::imports::animus::interpreter::code as host};
+use crate::{Error, Result, host::code as host};
 
 pub use crate::bindings::imports::animus::interpreter::types::{Failure, Module, Outcome, Program};
 

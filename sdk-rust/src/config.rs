@@ -1,6 +1,6 @@
 //! The plugin's configuration: `[extism.config]` of its manifest. Needs no capability.
 
-use crate::{Error, Result, bindings::config::wasi::config::store as host};
+use crate::{Error, Result, bindings::config::wasi::config::store as wit, host::config as host};
 
 /// The value of a key; none where the manifest has no such key.
 ///
@@ -8,7 +8,7 @@ use crate::{Error, Result, bindings::config::wasi::config::store as host};
 /// [`Error::Internal`] when the host cannot read its configuration.
 pub fn get(key: &str) -> Result<Option<String>> {
     host::get(key).map_err(|error| match error {
-        host::Error::Upstream(text) | host::Error::Io(text) => {
+        wit::Error::Upstream(text) | wit::Error::Io(text) => {
             Error::internal(format!("read configuration '{key}': {text}"))
         }
     })

@@ -1,9 +1,9 @@
 //! The host's agent loop: model, tools, results, model, until it is done. Needs the capability `llm`; the tools of the
 //! loop need `tool`.
 
-use crate::{Error, Result, bindings::imports::animus::faculty::engage as host};
+use crate::{Error, Result, host::engage as host};
 
-pub use host::{Ending, Engagement, Options};
+pub use crate::bindings::imports::animus::faculty::engage::{Ending, Engagement, Options};
 
 impl Default for Options {
     /// The default model, no tools, the host's own limits.

@@ -1,9 +1,9 @@
 //! The ledger of the current work: what it planned, found, decided and did. Needs the capability `ledger`: `append`
 //! to append, `read` for the rest.
 
-use crate::{Error, Result, bindings::imports::animus::ledger::ledger as host};
+use crate::{Error, Result, host::ledger as host};
 
-pub use host::{Entry, EntryType, Filter};
+pub use crate::bindings::imports::animus::ledger::ledger::{Entry, EntryType, Filter};
 
 impl Filter {
     /// All entries.

@@ -47,7 +47,8 @@
 //! Where a call needs a capability that was not granted, it fails with [`Error::Denied`]; a plugin that imports an
 //! interface without any grant for it is not even started.
 //!
-//! Natively (in unit tests) tools can be called, but the host's side is not there: a call to it panics.
+//! Natively (in unit tests) tools can be called, and the host's side is a `testing::FakeHost`: without one, a call to it
+//! panics.
 
 #[doc(hidden)]
 pub mod bindings;
@@ -57,12 +58,15 @@ pub mod config;
 pub mod engage;
 mod error;
 mod faculty;
+mod host;
 pub mod http;
 pub mod ledger;
 pub mod llm;
 pub mod memory;
 mod panics;
 mod schema;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
 pub mod tool;
 pub mod tools;
 

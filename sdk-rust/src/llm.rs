@@ -1,8 +1,8 @@
 //! Language models, by role. Needs the capability `llm`. Keys, vendors and prices stay in the host.
 
-use crate::{Error, Result, bindings::imports::animus::llm::llm as host};
+use crate::{Error, Result, host::llm as host};
 
-pub use host::{
+pub use crate::bindings::imports::animus::llm::llm::{
     Content, Event, Image, Message, Request, Response, Role, StopReason, ToolDefinition, ToolResult, ToolUse, Usage,
 };
 

@@ -1,9 +1,9 @@
 //! What outlives a piece of work. Needs the capability `memory`: `read` for [`recall`] and [`get`], `write` for the
 //! rest.
 
-use crate::{Error, Result, bindings::imports::animus::memory::memory as host};
+use crate::{Error, Result, host::memory as host};
 
-pub use host::{Hit, Item, RecallOptions};
+pub use crate::bindings::imports::animus::memory::memory::{Hit, Item, RecallOptions};
 
 impl Default for RecallOptions {
     /// Ten hits of any kind.

@@ -118,7 +118,7 @@ impl ToolOutput {
         Ok(Self { text: result.text, structured, images: result.images, is_error: result.is_error })
     }
 
-    fn into_host(self) -> wit::ToolResult {
+    pub(crate) fn into_host(self) -> wit::ToolResult {
         wit::ToolResult {
             text: self.text,
             structured: self.structured.map(|value| value.to_string()),

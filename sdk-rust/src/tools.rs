@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::{Error, Result, ToolOutput, bindings::imports::animus::tool::tool as host, tool::Definition};
+use crate::{Error, Result, ToolOutput, host::tool as host, tool::Definition};
 
 /// The tools that this plugin may call, by full name.
 #[must_use]

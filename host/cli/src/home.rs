@@ -62,6 +62,11 @@ impl Home {
         self.0.join("sdk").join(env!("CARGO_PKG_VERSION"))
     }
 
+    /// Where building Python plugins keeps its own tools.
+    pub(crate) fn python_tools(&self) -> PathBuf {
+        self.sdk().join("python")
+    }
+
     /// What is too open, and the command that closes it.
     pub(crate) fn exposed(&self) -> Vec<(PathBuf, String)> {
         [self.0.clone(), self.database(), self.key(), self.artifacts()]

@@ -1,10 +1,12 @@
-//! The Rust SDK, the contracts and the template of a new plugin, as they travel inside the binary.
+//! The SDKs, the contracts and the templates of a new plugin, as they travel inside the binary.
 
 use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
+
+use clap::ValueEnum;
 
 use crate::{
     fault::{During as _, Result},
@@ -14,25 +16,56 @@ use crate::{
 /// Every file by its path below the repository, with its text.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 
-const TEMPLATE: &str = "sdk-rust/template/";
+/// What is unpacked; beside it tools of builds may lie.
+const FOLDERS: [&str; 3] = ["sdk-rust", "sdk-python", "wit"];
 
-/// Unpacks the SDK into the home folder, where plugins depend on it by path; returns the folder of the crate.
+/// What a plugin is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    /// Rust
+    Rust,
+    /// Python
+    Python,
+}
+
+impl Language {
+    /// The folder of its SDK, below where SDKs are unpacked.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Rust => "sdk-rust",
+            Self::Python => "sdk-python",
+        }
+    }
+}
+
+/// Unpacks the SDKs into the home folder, where plugins depend on them by path.
 ///
 /// What is there already and is right is not touched, so that cargo builds nothing again without need; what does not
 /// belong (from an older build of the same version) is removed.
-pub(crate) fn unpack(home: &Home) -> Result<PathBuf> {
+pub(crate) fn unpack(home: &Home) -> Result {
     let root = home.sdk();
     let wanted: BTreeSet<_> = files().map(|(path, _)| root.join(path)).collect();
     for (path, text) in files() {
         write_if_changed(&root.join(path), text)?;
     }
-    remove_others(&root, &wanted).during(|| format!("tidy {}", root.display()))?;
-    Ok(root.join("sdk-rust"))
+    for folder in FOLDERS {
+        remove_others(&root.join(folder), &wanted).during(|| format!("tidy {}", root.display()))?;
+    }
+    Ok(())
 }
 
-/// The template's files, by their path in the new folder.
-pub(crate) fn template() -> impl Iterator<Item = (&'static str, &'static str)> {
-    FILES.iter().filter_map(|(path, text)| Some((path.strip_prefix(TEMPLATE)?, *text)))
+/// Where the SDK of a language is unpacked.
+pub(crate) fn of(home: &Home, language: Language) -> PathBuf {
+    home.sdk().join(language.folder())
+}
+
+/// The files of a language's template, by their path in the new folder.
+pub(crate) fn template(language: Language) -> impl Iterator<Item = (&'static str, &'static str)> {
+    FILES.iter().filter_map(move |(path, text)| Some((in_template(path, language)?, *text)))
+}
+
+fn in_template(path: &'static str, language: Language) -> Option<&'static str> {
+    path.strip_prefix(language.folder())?.strip_prefix("/template/")
 }
 
 /// The versions that the SDK was built and tested with.
@@ -41,7 +74,8 @@ pub(crate) fn lock_file() -> Option<&'static str> {
 }
 
 fn files() -> impl Iterator<Item = (&'static str, &'static str)> {
-    FILES.iter().copied().filter(|(path, _)| !path.starts_with(TEMPLATE))
+    let in_any = |path| Language::value_variants().iter().any(|language| in_template(path, *language).is_some());
+    FILES.iter().copied().filter(move |(path, _)| !in_any(path))
 }
 
 fn write_if_changed(path: &Path, text: &str) -> Result {
@@ -90,16 +124,34 @@ mod tests {
     fn unpacking_again_mends_changed_files_removes_strangers_and_leaves_the_rest_alone() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::open(Some(folder.path().into())).unwrap();
-        let sdk = unpack(&home).unwrap();
+        unpack(&home).unwrap();
+        let sdk = of(&home, Language::Rust);
         let manifest = sdk.join("Cargo.toml");
         let before = fs::metadata(&manifest).unwrap().modified().unwrap();
         let contract = home.sdk().join("wit/plugin.wit");
         fs::write(&contract, "changed").unwrap();
         fs::write(sdk.join("src/stale.rs"), "").unwrap();
+        // The tools of builds are kept from one build to the next.
+        fs::create_dir_all(home.python_tools()).unwrap();
+        fs::write(home.python_tools().join("tool"), "").unwrap();
         unpack(&home).unwrap();
         assert_ne!(fs::read_to_string(contract).unwrap(), "changed");
         assert!(!sdk.join("src/stale.rs").exists());
         assert_eq!(fs::metadata(&manifest).unwrap().modified().unwrap(), before);
-        assert!(template().next().is_some() && lock_file().is_some());
+        assert!(home.python_tools().join("tool").exists() && lock_file().is_some());
+    }
+
+    #[test]
+    fn everything_is_there_that_plugins_of_each_language_are_made_of() {
+        let has = |wanted| assert!(files().any(|(path, _)| path == wanted), "{wanted}");
+        ["sdk-rust/src/lib.rs", "sdk-rust/Cargo.toml", "sdk-python/build/__main__.py", "sdk-python/build/component.py"]
+            .map(has);
+        ["sdk-python/animus/__init__.py", "sdk-python/animus/testing.py", "sdk-python/animus/py.typed"].map(has);
+        let of = |language| template(language).map(|(path, _)| path).collect::<Vec<_>>();
+        assert_eq!(of(Language::Rust), [".gitignore", "Cargo.toml", "README.md", "plugin.toml", "src/lib.rs"]);
+        let python = of(Language::Python);
+        assert_eq!(python[..5], [".gitignore", "README.md", "app.py", "plugin.toml", "pyproject.toml"]);
+        assert_eq!(python[5..], ["tests/__init__.py", "tests/test_app.py"]);
+        assert!(files().all(|(path, _)| !path.contains("template") && !path.ends_with(".pyc")));
     }
 }

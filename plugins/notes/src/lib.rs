@@ -119,7 +119,37 @@ export_tools!(Remember, Recall, Forget);
 
 #[cfg(test)]
 mod tests {
+    use animus_sdk::testing::FakeHost;
+
     use super::*;
+
+    fn structured(answer: Result<ToolOutput>) -> Value {
+        answer.unwrap().structured.unwrap()
+    }
+
+    #[test]
+    fn what_is_remembered_is_recalled_by_word_kind_and_tag_until_it_is_forgotten() {
+        let host = FakeHost::new().start();
+        let stored =
+            structured(Remember::call_json(r#"{"content":"The deploy runs at noon","kind":"fact","tags":["ops"]}"#));
+        Remember::call_json(r#"{"content":"Lunch is at noon"}"#).unwrap();
+        assert_eq!(host.memories()[1].kind, "note");
+        let recalled = structured(Recall::call_json(r#"{"query":"noon","kind":"fact","tags":["ops"],"limit":5}"#));
+        assert_eq!(recalled["memories"].as_array().unwrap().len(), 1);
+        assert_eq!(recalled["memories"][0]["id"], stored["id"]);
+        let forget = json!({ "id": stored["id"] }).to_string();
+        Forget::call_json(&forget).unwrap();
+        assert!(matches!(Forget::call_json(&forget), Err(Error::NotFound(_))));
+        assert_eq!(host.memories().len(), 1);
+    }
+
+    #[test]
+    fn who_may_only_read_is_told_what_was_refused() {
+        let _host = FakeHost::new().grant(["memory:read"]).start();
+        assert!(Recall::call_json(r#"{"query":""}"#).is_ok());
+        let Err(Error::Denied(denial)) = Remember::call_json(r#"{"content":"a"}"#) else { panic!("not denied") };
+        assert_eq!(denial.capability, "memory:write");
+    }
 
     #[test]
     fn an_empty_memory_is_refused_before_the_host_is_asked() {

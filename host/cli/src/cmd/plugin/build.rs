@@ -1,5 +1,7 @@
 //! `animus plugin build`: from source to a component that carries its manifest.
 
+mod python;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -35,7 +37,7 @@ const ARTIFACTS: u64 = 64 << 20;
 
 #[derive(Args)]
 pub(crate) struct Build {
-    /// The plugin's folder, with plugin.toml and Cargo.toml
+    /// The plugin's folder, with plugin.toml and Cargo.toml or app.py
     #[arg(default_value = ".")]
     path: PathBuf,
 }
@@ -96,7 +98,7 @@ pub(super) async fn build(cx: &Context, folder: &Path, messages: Messages) -> Re
     let (text, manifest) = read_manifest(folder)?;
     // A project that was made by another build of this version gets the SDK of this one.
     sdk::unpack(&cx.home)?;
-    let component = compile(folder, messages).await?;
+    let component = compile(cx, folder, messages).await?;
     let bytes = fs::read(&component).during(|| format!("read {}", component.display()))?;
     let bytes = package::embed(&bytes, &text)?;
     animus_runtime::inspect(&bytes).map_err(Error::from)?;
@@ -106,12 +108,20 @@ pub(super) async fn build(cx: &Context, folder: &Path, messages: Messages) -> Re
 }
 
 /// Compiles what is in `folder`, by the files that its language has; returns the component without its manifest.
-async fn compile(folder: &Path, messages: Messages) -> Result<PathBuf> {
+async fn compile(cx: &Context, folder: &Path, messages: Messages) -> Result<PathBuf> {
     if folder.join("Cargo.toml").is_file() {
         return cargo(folder, messages).await;
     }
-    Err(Fault::from(Error::NotFound(format!("{} has no Cargo.toml", folder.display())))
+    if is_python(folder) {
+        return python::python(&cx.home, folder, messages).await;
+    }
+    Err(Fault::from(Error::NotFound(format!("{} has neither Cargo.toml nor app.py", folder.display())))
         .advise("build the component with its own tools and install the file: animus plugin install FILE.wasm"))
+}
+
+/// Whether a folder is a Python plugin: it has an app.py, and nothing that cargo builds.
+pub(super) fn is_python(folder: &Path) -> bool {
+    !folder.join("Cargo.toml").is_file() && folder.join("app.py").is_file()
 }
 
 /// Where `animus plugin build` puts the component of a folder.
@@ -126,7 +136,7 @@ pub(super) fn read_manifest(folder: &Path) -> Result<(String, Manifest)> {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Err(Fault::from(Error::NotFound(format!("{} has no plugin.toml", folder.display())))
-                .advise("begin a plugin: animus plugin new --lang rust NAME"));
+                .advise("begin a plugin: animus plugin new --lang rust NAME, or --lang python"));
         }
         Err(e) => return Err(Fault::failed(format!("could not read {}: {e}", path.display()))),
     };

@@ -3,13 +3,13 @@
 use std::{fs, path::PathBuf};
 
 use animus_core::id::PluginName;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 
 use crate::{
     context::Context,
     fault::{During as _, Exit, Fault, Result},
-    sdk,
+    sdk::{self, Language},
 };
 
 #[derive(Args)]
@@ -23,12 +23,6 @@ pub(crate) struct New {
     path: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Language {
-    /// Rust, with the SDK that travels in this binary
-    Rust,
-}
-
 #[derive(Serialize)]
 struct Made {
     name: PluginName,
@@ -39,21 +33,21 @@ struct Made {
 
 impl New {
     pub(super) fn run(self, cx: &Context) -> Result<Exit> {
-        let Language::Rust = self.lang;
         let path = self.path.unwrap_or_else(|| self.name.as_str().into());
         if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(Fault::usage(format!("{} is not empty", path.display())).advise("name another folder"));
         }
-        let sdk = sdk::unpack(&cx.home)?;
+        sdk::unpack(&cx.home)?;
+        let sdk = sdk::of(&cx.home, self.lang);
         let sdk_text = sdk.to_str().ok_or_else(|| Fault::failed(format!("{} is not UTF-8", sdk.display())))?;
         let mut files = Vec::new();
-        for (file, text) in sdk::template() {
+        for (file, text) in sdk::template(self.lang) {
             let filled = text.replace("{{name}}", self.name.as_str()).replace("{{sdk}}", sdk_text);
             sdk::write(&path.join(file), filled.as_bytes())?;
             files.push(file.to_owned());
         }
         // With these versions the SDK was built and tested, and they are cached where the first-party plugins were.
-        if let Some(lock) = sdk::lock_file() {
+        if let (Language::Rust, Some(lock)) = (self.lang, sdk::lock_file()) {
             sdk::write(&path.join("Cargo.lock"), lock.as_bytes())?;
             files.push("Cargo.lock".to_owned());
         }

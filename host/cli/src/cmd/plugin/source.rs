@@ -1,6 +1,7 @@
 //! Where a plugin comes from: a folder, a file, or an address with the digest that it must have.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::Read as _,
     path::{Path, PathBuf},
@@ -101,15 +102,35 @@ fn folder(folder: &Path) -> Result<Vec<u8>> {
 /// A source file that was changed after the component was built: what would be installed is not what is read there.
 fn newer_source(folder: &Path, component: &Path) -> Option<PathBuf> {
     let built = fs::metadata(component).ok()?.modified().ok()?;
-    let mut left = vec![folder.join("src")];
+    let is_python = build::is_python(folder);
+    let mut left = match is_python {
+        true => entries(folder),
+        false => vec![folder.join("src")],
+    };
     while let Some(path) = left.pop() {
-        if let Ok(entries) = fs::read_dir(&path) {
-            left.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        if is_python && is_no_source(name) {
+            continue;
+        }
+        // A link to a folder may lead in a circle.
+        if path.is_dir() && !path.is_symlink() {
+            left.extend(entries(&path));
         } else if fs::metadata(&path).and_then(|meta| meta.modified()).is_ok_and(|at| at > built) {
             return Some(path);
         }
     }
     None
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder)
+        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+        .unwrap_or_default()
+}
+
+/// What lies beside the sources of a Python plugin; the builder leaves out the same.
+fn is_no_source(name: &str) -> bool {
+    name.starts_with('.') || matches!(name, "target" | "tests" | "__pycache__" | "README.md" | "pyproject.toml")
 }
 
 fn file(path: &Path) -> Result<Vec<u8>> {
@@ -166,6 +187,30 @@ mod tests {
         assert_eq!(newer_source(folder.path(), &component), None);
         touch(&deep.join("new.rs"), 150);
         assert_eq!(newer_source(folder.path(), &component), Some(deep.join("new.rs")));
+    }
+
+    #[test]
+    fn sources_of_python_are_everywhere_but_where_the_builder_does_not_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let component = folder.path().join("target/a.wasm");
+        let touch = |path: &Path, seconds| {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+            let at = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+            File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+        };
+        touch(&component, 100);
+        touch(&folder.path().join("app.py"), 50);
+        for beside in ["target/b.wasm", "tests/test_app.py", "__pycache__/app.pyc", ".git/HEAD", "README.md", "a/.b"] {
+            touch(&folder.path().join(beside), 150);
+            assert_eq!(newer_source(folder.path(), &component), None, "{beside}");
+        }
+        for source in ["parts/words.py", "plugin.toml"] {
+            let source = folder.path().join(source);
+            touch(&source, 150);
+            assert_eq!(newer_source(folder.path(), &component), Some(source.clone()));
+            touch(&source, 50);
+        }
     }
 
     #[test]

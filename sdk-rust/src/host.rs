@@ -1,0 +1,9 @@
+//! The one way to the host: the imports in a component, elsewhere the fake host of a test.
+
+#[cfg(target_family = "wasm")]
+pub(crate) use crate::bindings::{
+    config::wasi::config::store as config,
+    imports::animus::{faculty::engage, interpreter::code, ledger::ledger, llm::llm, memory::memory, tool::tool},
+};
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use crate::testing::seam::{code, config, engage, ledger, llm, memory, tool};
