@@ -1,5 +1,5 @@
-//! Puts the first-party plugins and the SDK into the binary: builds `plugins/` for wasm32-wasip2, packs each component
-//! with its manifest, and lists the files that `animus plugin new` unpacks.
+//! Puts the first-party plugins and the SDKs into the binary: builds `plugins/` for wasm32-wasip2 and `plugins/python`
+//! with componentize-py, packs each component with its manifest, and lists the files that `animus plugin new` unpacks.
 #![allow(clippy::print_stdout, reason = "a build script speaks to cargo by its standard output")]
 
 use std::{
@@ -15,6 +15,8 @@ use std::{
 use animus_core::{id::Digest, manifest::Manifest, package};
 
 const TARGET: &str = "wasm32-wasip2";
+/// Set, it leaves the Python interpreter out, so that a machine without Python can build.
+const WITHOUT_PYTHON: &str = "ANIMUS_WITHOUT_PYTHON";
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -31,20 +33,29 @@ fn main() {
 fn run() -> Result<()> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../..").canonicalize()?;
-    fs::write(out.join("plugins.rs"), plugins(&root.join("plugins"), &out)?)?;
+    fs::write(out.join("plugins.rs"), plugins(&root, &out)?)?;
     fs::write(out.join("sdk.rs"), sdk(&root)?)?;
     Ok(())
 }
 
 /// Builds and packs the plugins, and writes the Rust expression that embeds them.
-fn plugins(folder: &Path, out: &Path) -> Result<String> {
+fn plugins(root: &Path, out: &Path) -> Result<String> {
+    let folder = &root.join("plugins");
     let mut list = String::from("&[\n");
     let mut sources = Vec::new();
     files(folder, &mut sources)?;
     watch(&sources);
-    let built = build(folder, out)?;
+    println!("cargo::rerun-if-env-changed={WITHOUT_PYTHON}");
+    let mut built = build(folder, out)?;
     for manifest_path in sources.iter().filter(|path| path.ends_with("plugin.toml")) {
         let home = manifest_path.parent().ok_or("plugin.toml has no folder")?;
+        if home.join(SCRIPT).is_file() {
+            if env::var_os(WITHOUT_PYTHON).is_some() {
+                println!("cargo::warning={WITHOUT_PYTHON} is set: this build has no Python interpreter");
+                continue;
+            }
+            built.push((home.join(SCRIPT), python(home, out)?));
+        }
         let wasm = built
             .iter()
             .find(|(package, _)| package.parent() == Some(home))
@@ -64,6 +75,27 @@ fn plugins(folder: &Path, out: &Path) -> Result<String> {
     }
     list.push(']');
     Ok(list)
+}
+
+/// The script that builds a plugin which cargo does not build.
+const SCRIPT: &str = "build.py";
+
+/// Has a plugin's own script build it.
+fn python(home: &Path, out: &Path) -> Result<PathBuf> {
+    let target = out.ancestors().nth(4).ok_or("OUT_DIR is not inside a target folder")?.join("python");
+    let wasm = target.join("component.wasm");
+    let script = home.join(SCRIPT);
+    let status = Command::new("python3").arg(&script).arg("--target").arg(&target).arg("--out").arg(&wasm).status();
+    let advice = format!("or build without the Python interpreter: {WITHOUT_PYTHON}=1 cargo build");
+    match status {
+        Ok(status) if status.success() => Ok(wasm),
+        Ok(_) => Err(format!("{} failed; see above, {advice}", script.display()).into()),
+        Err(e) => Err(format!(
+            "the Python interpreter is built with python3, which could not be started: {e}\n\
+             Install it (Debian: apt-get install python3 python3-venv), {advice}"
+        )
+        .into()),
+    }
 }
 
 /// Builds the guests' workspace; returns each component with the Cargo.toml that it belongs to.
@@ -125,7 +157,7 @@ fn build(folder: &Path, out: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
 /// Writes the Rust expression that lists the SDK, the contracts and the template, by path below the repository.
 fn sdk(root: &Path) -> Result<String> {
     let mut found = Vec::new();
-    for folder in ["sdk-rust", "wit"] {
+    for folder in ["sdk-rust", "sdk-python", "wit"] {
         files(&root.join(folder), &mut found)?;
     }
     watch(&found);
@@ -145,7 +177,10 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     entries.sort();
     for path in entries {
         if path.is_dir() {
-            if !path.file_name().is_some_and(|name| name == "target" || name == "tests") {
+            // The tests of a template belong to it.
+            let skipped = ["target", "__pycache__", "tests"];
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            if !skipped.contains(&name) || (name == "tests" && folder.ends_with("template")) {
                 files(&path, found)?;
             }
         } else if path.extension() != Some(OsStr::new("orig")) {

@@ -37,6 +37,7 @@
 //! | run the host's agent loop | [`engage`] | `llm`, `tool` |
 //! | ask a model | [`llm`] | `llm` |
 //! | call other plugins' tools | [`tools`] | `tool` |
+//! | have an interpreter run code | [`code`] | `interpreter` |
 //! | write and read the work's ledger | [`ledger`] | `ledger` |
 //! | remember beyond the work | [`memory`] | `memory` |
 //! | speak HTTP | [`http`] | `http` |
@@ -51,6 +52,7 @@
 #[doc(hidden)]
 pub mod bindings;
 
+pub mod code;
 pub mod config;
 pub mod engage;
 mod error;
@@ -66,12 +68,12 @@ pub mod tools;
 
 pub use error::{Context, Denial, Error, Gate, Result, Unlock};
 pub use faculty::{Faculty, Outcome, Task};
-pub use tool::{Annotations, Json, Tool, ToolOutput};
+pub use tool::{Annotations, Both, Json, Tool, ToolOutput};
 
 /// What nearly every plugin needs.
 pub mod prelude {
     pub use crate::{
-        Annotations, Context, Error, Faculty, Json, Outcome, Result, Task, Tool, ToolOutput, export_faculty,
+        Annotations, Both, Context, Error, Faculty, Json, Outcome, Result, Task, Tool, ToolOutput, export_faculty,
         export_tools,
     };
     pub use schemars::JsonSchema;

@@ -43,7 +43,7 @@ pub trait Tool: DeserializeOwned + JsonSchema {
     const NAME: &'static str;
     /// What it does to the world. Hosts rely on it when they recover: say `idempotent` only of what is.
     const ANNOTATIONS: Annotations;
-    /// Text ([`String`], `&'static str`), data ([`Json`]), or [`ToolOutput`] for both and images.
+    /// Text ([`String`], `&'static str`), data ([`Json`]), [`Both`], or [`ToolOutput`] for images too.
     type Output: IntoOutput;
 
     /// Does it. Every call has a fresh instance: nothing in memory outlives it.
@@ -132,6 +132,16 @@ impl ToolOutput {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Json<T>(pub T);
 
+/// Text as models read it, and beside it the same answer as data, which programs get: `{"result": …}`. Code that calls
+/// the tool sees the `result` itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Both<T> {
+    /// For models.
+    pub text: String,
+    /// For programs.
+    pub result: T,
+}
+
 /// What [`Tool::Output`] can be.
 pub trait IntoOutput {
     /// JSON Schema of [`ToolOutput::structured`]; none where the answer is only text.
@@ -173,6 +183,21 @@ impl<T: Serialize + JsonSchema> IntoOutput for Json<T> {
         let value = serde_json::to_value(self.0).map_err(Error::internal)?;
         Ok(ToolOutput { text: value.to_string(), structured: Some(value), ..ToolOutput::default() })
     }
+}
+
+impl<T: Serialize + JsonSchema> IntoOutput for Both<T> {
+    fn schema() -> Option<Value> {
+        Some(schema::of::<Wrapped<T>>().0.into())
+    }
+
+    fn into_output(self) -> Result<ToolOutput> {
+        ToolOutput::text(self.text).with_structured(Wrapped { result: self.result })
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Wrapped<T> {
+    result: T,
 }
 
 /// One call from the host.
@@ -257,6 +282,15 @@ mod tests {
         let output = Add::call_json(r#"{"a":1,"b":2}"#).unwrap();
         assert_eq!(output.structured, Some(json!({"sum": 3})));
         assert_eq!(output.text, r#"{"sum":3}"#);
+    }
+
+    #[test]
+    fn text_and_data_stand_beside_each_other_and_the_data_is_under_result() {
+        let output = Both { text: "a, b".into(), result: vec!["a", "b"] }.into_output().unwrap();
+        assert_eq!((output.text.as_str(), output.structured), ("a, b", Some(json!({"result": ["a", "b"]}))));
+        let schema = Both::<Vec<String>>::schema().unwrap();
+        assert_eq!(schema["properties"]["result"]["type"], "array");
+        assert_eq!((&schema["type"], &schema["required"]), (&json!("object"), &json!(["result"])));
     }
 
     #[test]

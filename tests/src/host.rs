@@ -129,6 +129,7 @@ impl TestHost {
             source: "test".to_owned(),
             tools: tools.collect(),
             is_faculty: false,
+            is_interpreter: false,
             grant,
         };
         self.tenant.plugin_install("test", new).await.unwrap();
@@ -161,6 +162,7 @@ impl TestHost {
         let cx = RunContext {
             tenant: self.tenant.clone(),
             plugins,
+            skills: None,
             models: Arc::new(Laconic),
             watcher: self.log.clone(),
             budget: Budget::new("test", Allowance::default()),

@@ -26,6 +26,7 @@ llm = { roles = [\"fast\"], max_tokens = 10 }
 ledger = [\"LEDGER\"]
 memory = [\"MEMORY\"]
 tool = [\"other.*\"]
+interpreter = [\"other\"]
 ";
 
 /// What becomes of a call under a grant of the same interface that does not hold what the call needs.
@@ -60,6 +61,7 @@ fn matrix() -> Vec<(&'static str, &'static str, &'static str, Value, &'static st
         ("animus:tool/tool@0.1.0", "list", "tool_list", json!({}), "read", "read", Nothing),
         ("animus:tool/tool@0.1.0", "describe", "tool_describe", json!({ "name": "probe.flood" }), "read", "read", Denied("tool:probe.flood")),
         ("animus:tool/tool@0.1.0", "call", "tool_call", json!({ "name": "probe.tool_list" }), "read", "read", Denied("tool:probe.tool_list")),
+        ("animus:interpreter/code@0.1.0", "run", "code_run", json!({ "interpreter": "python" }), "read", "read", Denied("interpreter:python")),
         ("animus:faculty/engage@0.1.0", "run", "engage_run", json!({ "model": "planner" }), "read", "read", Denied("llm:planner")),
     ]
 }
@@ -84,7 +86,7 @@ async fn without_a_grant_no_function_links() {
     let host = TestHost::new().await;
     for import in imported_functions() {
         let guest = Guest::text("alone", &import.text, "(i32.const 0)");
-        let request = "[capabilities]\nllm = { roles = [\"fast\"] }\nledger = [\"read\", \"append\"]\nmemory = [\"read\", \"write\"]\ntool = [\"*\"]\n";
+        let request = "[capabilities]\nllm = { roles = [\"fast\"] }\nledger = [\"read\", \"append\"]\nmemory = [\"read\", \"write\"]\ntool = [\"*\"]\ninterpreter = [\"*\"]\n";
         host.install_with(&guest, request, Some(Grant::default())).await;
         let what = format!("{}.{}", import.interface, import.function);
         let Err(Error::Denied(denial)) = host.call("alone.go", json!({})).await else {
@@ -107,7 +109,11 @@ async fn with_the_wrong_grant_every_function_is_denied() {
         let narrow = NARROW.replace("LEDGER", ledger).replace("MEMORY", memory);
         // It may ask for everything; what it is granted is what counts.
         let request = NARROW.replace("LEDGER", "read\", \"append").replace("MEMORY", "read\", \"write");
-        let request = request.replace("fast", "*").replace("= 10", "= 10000").replace("other.*", "*");
+        let request = request
+            .replace("fast", "*")
+            .replace("= 10", "= 10000")
+            .replace("other.*", "*")
+            .replace("[\"other\"]", "[\"*\"]");
         let grant = Grant::parse_toml(&narrow.replace("[capabilities]\n", "")).unwrap();
         host.install_with(&probe, &request, Some(grant)).await;
         let result = host.call(&format!("probe.{tool}"), args).await;

@@ -6,6 +6,8 @@ use animus_core::{
     llm::{Content, Message, ModelInfo, Price, Request, Response, ToolInput, Usage},
 };
 
+use crate::conversation::Conversation;
+
 /// About what vendors count for an image of the largest size that they do not scale down.
 const IMAGE_TOKENS: u64 = 1_600;
 
@@ -51,11 +53,6 @@ fn json_len(value: &impl serde::Serialize) -> usize {
     serde_json::to_string(value).map_or(0, |text| text.len())
 }
 
-/// The estimated tokens of a whole request.
-pub(crate) fn request_tokens(request: &Request) -> u64 {
-    request.messages.iter().map(message_tokens).fold(overhead_tokens(request), u64::saturating_add)
-}
-
 /// A model call's hold on the budget.
 ///
 /// Dropped before [`Charge::dispatched`], it costs nothing. Dropped after (the caller went away, the work was
@@ -72,9 +69,9 @@ pub(crate) struct Charge {
 
 impl Charge {
     /// Reserves the estimated request and the longest answer. Fails with `BudgetExhausted`, and only so.
-    pub(crate) fn reserve(budget: &Budget, request: &Request, model: &ModelInfo) -> Result<Self> {
-        let estimate = Usage { input_tokens: request_tokens(request), ..Usage::default() };
-        let longest = request.max_tokens.unwrap_or(model.max_output);
+    pub(crate) fn reserve(budget: &Budget, conversation: &Conversation, model: &ModelInfo) -> Result<Self> {
+        let estimate = Usage { input_tokens: conversation.weight().tokens, ..Usage::default() };
+        let longest = conversation.frame().max_tokens.unwrap_or(model.max_output);
         let most = Usage { output_tokens: longest.into(), ..estimate };
         let reservation = Some(budget.reserve(amount(&most, model.price.map(|price| price.cost(&most))))?);
         Ok(Self { reservation, price: model.price, estimate, dispatched: false })
@@ -141,15 +138,15 @@ mod tests {
         }
     }
 
-    fn request(text: &str) -> Request {
-        Request {
+    fn request(text: &str) -> Conversation {
+        Conversation::new(Request {
             model: "default".into(),
             system: None,
-            messages: vec![Message::user(text)],
-            tools: Vec::new(),
+            messages: vec![Message::user(text).into()],
+            tools: [].into(),
             max_tokens: None,
             temperature: None,
-        }
+        })
     }
 
     fn response(usage: Usage) -> Response {

@@ -1,15 +1,17 @@
 //! The life of a focus: one run of one work item, from its first journal entry to its settlement.
 //!
-//! [`run()`] has a faculty do a work item; [`call_tool`] is an operator's single tool call. Both go through a [`Focus`],
+//! [`run()`] has a faculty do a work item; [`call_tool`] is an operator's single tool call, and [`run_script`] an
+//! operator's program. All go through a [`Focus`],
 //! which is the host's side of everything that plugins ask for: it checks the run's own narrowing, reserves budget, writes
 //! the intent of every effect before the effect and its outcome after, and tells the watcher. The engage loop is host
 //! code that a faculty calls; see `docs/engage-loop.md`.
 
 mod charge;
+mod conversation;
 mod engage;
 mod focus;
 mod run;
 
 pub use engage::pairing;
 pub use focus::Focus;
-pub use run::{CallReport, RunContext, RunReport, call_tool, run};
+pub use run::{CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, operate, run, run_script};

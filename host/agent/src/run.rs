@@ -4,14 +4,17 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use animus_core::{
     Error, Result,
+    authority::Authority,
     budget::{Amount, Budget},
+    code::{Program, Ran},
     event::{Event, Watcher},
     grant::Pattern,
     id::{FocusId, WorkId},
     journal::{EffectKind, Intent},
     llm::Models,
     plugins::{FacultyOutcome, PluginSet, Task},
-    services::Ending,
+    services::{CallContext, Ending, Principal},
+    skill::Workshop,
     store::Tenant,
     tool::Output,
     work::{NewWork, Settlement, State, Work},
@@ -21,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     engage::pages::{FIRST_PAGE, head},
-    focus::{Call, Focus, unknown_tool},
+    focus::{Call, Execution, Focus, unknown_tool},
 };
 
 /// What a run works with.
@@ -31,6 +34,8 @@ pub struct RunContext {
     pub tenant: Arc<dyn Tenant>,
     /// The plugins as they are now; the run keeps this snapshot to its end.
     pub plugins: Arc<dyn PluginSet>,
+    /// Where skills are kept and made; none for a host or run without.
+    pub skills: Option<Arc<dyn Workshop>>,
     /// The models.
     pub models: Arc<dyn Models>,
     /// Who is told what happens.
@@ -151,6 +156,99 @@ pub async fn call_tool(cx: RunContext, name: &str, args: String) -> Result<CallR
     };
     let spent = settle(&focus, &work, id, state, outcome, error).await?;
     Ok(CallReport { work: work.id, focus: id, output, spent })
+}
+
+/// A program that an operator has run.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// The interpreter plugin.
+    pub interpreter: String,
+    /// The program.
+    pub program: Program,
+    /// What it may reach: the operator's own authority, within the tenant's ceiling.
+    pub authority: Authority,
+    /// The longest that it may take, in milliseconds; the limits of the interpreter where none.
+    pub wall_ms: Option<u64>,
+}
+
+/// What came of a script.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScriptReport {
+    /// The work item that it became.
+    pub work: WorkId,
+    /// Its run.
+    pub focus: FocusId,
+    /// How the program ended.
+    pub ran: Result<Ran>,
+    /// What it cost.
+    pub spent: Amount,
+}
+
+/// An operator's program, as a small work item with its own journal.
+///
+/// # Errors
+/// [`Error::NotFound`] for no such interpreter before anything is stored, and the store's own. Whatever the program comes
+/// to is in the report.
+pub async fn run_script(cx: RunContext, script: Script) -> Result<ScriptReport> {
+    let Script { interpreter, program, authority, wall_ms } = script;
+    let found = cx.plugins.plugin(&interpreter).filter(|plugin| plugin.is_interpreter).cloned();
+    let Some(plugin) = found else {
+        return Err(Error::NotFound(format!("there is no interpreter '{}'", interpreter.escape_debug())));
+    };
+    let first = program.source.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let new = NewWork {
+        faculty: interpreter.clone(),
+        source: "exec".into(),
+        instruction: format!("{}: {}", program.name, head(first.trim(), 200)),
+        params: json!({}),
+    };
+    let work = cx.tenant.work_submit(new).await?;
+    let Begun { focus, id } = Begun::begin(cx, &work).await?;
+    let by = Principal {
+        tenant: focus.cx().tenant.id().clone(),
+        focus: id,
+        authority: Arc::new(authority),
+        generation: plugin.generation,
+        digest: plugin.digest,
+        depth: 0,
+        parent: None,
+    };
+    let ran = focus.execute(&by, Execution { interpreter, program, session: None, wall_ms }).await;
+    let (state, outcome, error) = match &ran {
+        Ok(Ran { failure: None, text, .. }) => {
+            (State::Completed, Some(json!({ "success": true, "summary": head(text, FIRST_PAGE) })), None)
+        }
+        Ok(Ran { failure: Some(failure), .. }) => {
+            let summary = format!("{}: {}", failure.kind, failure.message);
+            (State::Failed, Some(json!({ "success": false, "summary": summary })), failure.cause.clone())
+        }
+        Err(Error::Cancelled) => (State::Cancelled, None, Some(Error::Cancelled)),
+        Err(error) => (State::Failed, None, Some(error.clone())),
+    };
+    let spent = settle(&focus, &work, id, state, outcome, error).await?;
+    Ok(ScriptReport { work: work.id, focus: id, ran, spent })
+}
+
+/// Does something of an operator's that plugins or code take part in (the tests of a skill call tools), as a small work
+/// item with its own journal.
+///
+/// # Errors
+/// The store's own, and those of `deed`.
+pub async fn operate<T>(
+    cx: RunContext,
+    new: NewWork,
+    deed: impl AsyncFnOnce(CallContext, Arc<dyn PluginSet>) -> Result<T>,
+) -> Result<T> {
+    let work = cx.tenant.work_submit(new).await?;
+    let Begun { focus, id } = Begun::begin(cx, &work).await?;
+    let done = deed(focus.call_context(0, None, focus.cx().cancel.child_token()), focus.plugins()).await;
+    let state = match &done {
+        Ok(_) => State::Completed,
+        Err(Error::Cancelled) => State::Cancelled,
+        Err(_) => State::Failed,
+    };
+    settle(&focus, &work, id, state, None, done.as_ref().err().cloned()).await?;
+    done
 }
 
 /// A focus that the store knows to be running, and that must be settled.

@@ -11,10 +11,13 @@ use std::{
 };
 
 use animus_core::{
+    Error,
     grant::Grant,
     id::PluginName,
     store::{Plugin, Tenant},
 };
+
+use animus_runtime::Prepared;
 
 use crate::{
     context::Context,
@@ -44,10 +47,13 @@ fn policy(name: &str) -> Option<&'static str> {
         "assistant" => Some(
             "llm = { roles = ['*'], max_tokens = 16000 }\n\
              tool = ['*']\n\
-             limits = { wall_ms = 14_400_000 }",
+             interpreter = ['python']\n\
+             limits = { wall_ms = 14_400_000, cpu_ms = 300_000 }",
         ),
         "fs" => Some("paths = [{ host = '$workspace', guest = '/workspace', mode = 'rw' }]"),
         "notes" => Some("memory = ['read', 'write']"),
+        // It holds nothing; these bound each program, under the limits of whoever has it run.
+        "python" => Some("limits = { wall_ms = 600_000, cpu_ms = 300_000, memory_bytes = 536_870_912 }"),
         _ => None,
     }
 }
@@ -70,7 +76,13 @@ pub(crate) async fn seed(cx: &Context, tenant: &dyn Tenant) -> Result {
         let there = tenant.plugin(&PluginName::new(plugin.name)?).await.is_ok();
         // What the operator granted, or took back, stays as it is.
         let wasm: Arc<[u8]> = plugin.wasm.into();
-        let prepared = cx.registry().await?.prepare(wasm.clone()).await?;
+        let inspection = animus_runtime::inspect(&wasm).map_err(Error::from)?;
+        let prepared = if inspection.offers_tools || inspection.is_faculty {
+            cx.registry().await?.prepare(wasm.clone()).await?
+        } else {
+            // An interpreter has no tools to be asked for, and takes long to compile: that waits for its first program.
+            Prepared { inspection, tools: Vec::new() }
+        };
         cx.commit(ACTOR, wasm, prepared, SOURCE.into(), grant.filter(|_| !there)).await?;
         given
             .seek(SeekFrom::End(0))
@@ -120,7 +132,7 @@ mod tests {
     #[test]
     fn every_plugin_is_granted_exactly_what_its_manifest_requests_except_web() {
         let names: Vec<_> = PLUGINS.iter().map(|plugin| plugin.name).collect();
-        assert_eq!(names, ["assistant", "fs", "notes", "web"]);
+        assert_eq!(names, ["assistant", "fs", "notes", "python", "web"]);
         for plugin in PLUGINS {
             assert_eq!(Digest::of(plugin.wasm).to_string(), plugin.digest);
             let manifest = Manifest::parse(package::manifest_of(plugin.wasm).unwrap().unwrap()).unwrap();

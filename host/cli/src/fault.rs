@@ -108,6 +108,11 @@ impl Fault {
         self.exit
     }
 
+    /// The object that a failed command writes for programs.
+    pub(crate) fn to_json(&self) -> Result<serde_json::Value> {
+        serde_json::to_value(self.for_programs()).during(|| "write the error as JSON".into())
+    }
+
     fn for_programs(&self) -> impl Serialize {
         #[derive(Serialize)]
         struct Report<'a> {

@@ -56,6 +56,12 @@ impl Authority {
         &self.limits
     }
 
+    /// The same authority within lower limits: those of an interpreter that runs its code, or a shorter time.
+    #[must_use]
+    pub fn bounded(&self, limits: &Limits) -> Self {
+        Self { limits: self.limits.meet(*limits), ..self.clone() }
+    }
+
     /// The secrets that a request to this destination carries.
     pub fn secrets_for(&self, scheme: &str, host: &str, port: u16) -> impl Iterator<Item = &SecretGrant> {
         let secrets = self.effective.http.as_ref().map(|http| &http.secrets);

@@ -98,6 +98,9 @@ pub struct Grant {
     /// Tools of other plugins.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub tool: BTreeSet<Pattern>,
+    /// Interpreter plugins that run code as the holder.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub interpreter: BTreeSet<Pattern>,
     /// HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpGrant>,
@@ -122,6 +125,7 @@ impl Grant {
             ledger: BTreeSet::from([LedgerAccess::Append, LedgerAccess::Read]),
             memory: BTreeSet::from([MemoryAccess::Read, MemoryAccess::Write]),
             tool: BTreeSet::from([Pattern::any()]),
+            interpreter: BTreeSet::from([Pattern::any()]),
             http: Some(HttpGrant::any()),
             paths: BTreeSet::from([PathGrant { host: "*".to_owned(), guest: "*".to_owned(), mode: PathMode::Rw }]),
             limits: SomeLimits::default(),
@@ -139,6 +143,7 @@ impl Grant {
             Capability::Ledger(access) => self.ledger.contains(access),
             Capability::Memory(access) => self.memory.contains(access),
             Capability::Tool(name) => self.tool.iter().any(|p| p.matches(name)),
+            Capability::Interpreter(name) => self.interpreter.iter().any(|p| p.matches(name)),
             Capability::Http { method, scheme, host, port } => {
                 self.http.as_ref().is_some_and(|http| http.allows(method, scheme, host, *port))
             }
@@ -158,6 +163,7 @@ impl Grant {
             ledger: &self.ledger & &other.ledger,
             memory: &self.memory & &other.memory,
             tool: pairwise(&self.tool, &other.tool, Pattern::covers),
+            interpreter: pairwise(&self.interpreter, &other.interpreter, Pattern::covers),
             http: self.http.as_ref().zip(other.http.as_ref()).and_then(|(a, b)| a.meet(b)),
             paths: path::meet(&self.paths, &other.paths),
             limits: self.limits.meet(other.limits),
@@ -192,6 +198,9 @@ impl Grant {
         }
         for tool in &self.tool {
             check(other.tool.iter().any(|p| p.covers(tool)), format!("tool:{tool}"));
+        }
+        for interpreter in &self.interpreter {
+            check(other.interpreter.iter().any(|p| p.covers(interpreter)), format!("interpreter:{interpreter}"));
         }
         if let Some(http) = &self.http {
             let none = HttpGrant::default();

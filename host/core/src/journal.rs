@@ -53,7 +53,9 @@ pub struct Intent {
     pub caller: String,
     /// What it is about: a tool's full name, a role, a method and URL without query, an entry type.
     pub subject: String,
-    /// The arguments, secrets excluded: the host injects those after this is written.
+    /// The arguments, secrets excluded: the host injects those after this is written. Of a model call, which would hold
+    /// the whole conversation again, the size and a digest that is chained from message to message
+    /// (docs/engage-loop.md).
     pub request: Value,
     /// The intent inside which this one happens.
     pub parent: Option<u64>,

@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod budget;
+pub mod code;
 pub mod error;
 pub mod event;
 pub mod grant;
@@ -19,6 +20,7 @@ pub mod memory;
 pub mod package;
 pub mod plugins;
 pub mod services;
+pub mod skill;
 pub mod store;
 mod strict;
 pub mod text;

@@ -53,6 +53,12 @@ macro_rules! limits {
                 Limits { $($field: self.$field.unwrap_or(rest.$field),)+ }
             }
 
+            /// All of them.
+            #[must_use]
+            pub fn all(limits: Limits) -> Self {
+                Self { $($field: Some(limits.$field),)+ }
+            }
+
             /// The limit of that name, as in [`Limits::NAMES`], if it is set.
             #[must_use]
             pub fn get(&self, name: &str) -> Option<u64> {

@@ -171,10 +171,10 @@ pub struct Request {
     pub model: String,
     /// The system prompt.
     pub system: Option<String>,
-    /// The conversation so far.
-    pub messages: Vec<Message>,
-    /// The tools on offer.
-    pub tools: Vec<ToolDefinition>,
+    /// The conversation so far. Shared, because the next request of a conversation is this one and a little more.
+    pub messages: Vec<Arc<Message>>,
+    /// The tools on offer, which all requests of a conversation share.
+    pub tools: Arc<[ToolDefinition]>,
     /// The longest answer, in tokens.
     pub max_tokens: Option<u32>,
     /// 0 to 2.

@@ -89,7 +89,12 @@ struct Head {
 }
 
 fn head(mut table: Table<'_>) -> Option<Head> {
-    let name = table.need("name").and_then(|name| name.parse());
+    let name = table.need("name").and_then(|value| {
+        let name: PluginName = value.parse()?;
+        // Journal and audit log call people and the host by these words.
+        let reserved = ["operator", "host"].contains(&name.as_str());
+        value.accept((!reserved).then_some(name).ok_or("is a word of the host's own; choose another name"))
+    });
     let version = table.need("version").and_then(|version| version.parse());
     let description = table.get("description").map_or(Some(String::new()), |text| line(&text));
     let license = table.get("license").map_or(Some(String::new()), |text| line(&text));
@@ -136,7 +141,7 @@ struct Asked<'d> {
 fn capabilities(mut table: Table<'_>) -> Option<Asked<'_>> {
     table.refuse("paths", "folders are asked for in extism.allowed_paths");
     table.refuse("limits", "limits stand in a table of their own, [limits]");
-    for later in ["spawn-child", "hook", "interpreter"] {
+    for later in ["spawn-child", "hook"] {
         table.refuse(later, "this host does not offer it");
     }
     let grant = written::capabilities(&mut table);

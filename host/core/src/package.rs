@@ -17,15 +17,35 @@ pub const SECTION: &str = "animus:manifest";
 /// [`Error::Invalid`] when `wasm` is not a component, or `manifest` is longer than [`MAX_BYTES`].
 pub fn embed(wasm: &[u8], manifest: &str) -> Result<Vec<u8>, Error> {
     check_length(manifest.len())?;
-    let mut packed = Vec::with_capacity(wasm.len().saturating_add(manifest.len()).saturating_add(64));
+    with_section(wasm, SECTION, manifest.as_bytes())
+}
+
+/// The component with `data` as its only custom section of that name, at the end; the rest of the bytes is unchanged.
+///
+/// # Errors
+/// [`Error::Invalid`] when `wasm` is not a component.
+pub fn with_section(wasm: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut packed = Vec::with_capacity(wasm.len().saturating_add(data.len()).saturating_add(64));
     let mut kept_to = 0;
-    for section in manifest_sections(wasm)? {
+    for section in sections(wasm, name)? {
         packed.extend_from_slice(wasm.get(kept_to..section.whole.start).unwrap_or_default());
         kept_to = section.whole.end;
     }
     packed.extend_from_slice(wasm.get(kept_to..).unwrap_or_default());
-    CustomSection { name: SECTION.into(), data: manifest.as_bytes().into() }.append_to(&mut packed);
+    CustomSection { name: name.into(), data: data.into() }.append_to(&mut packed);
     Ok(packed)
+}
+
+/// What the custom section of that name holds: none where there is no such section, or more than one, so that it is not
+/// clear which one counts. Sections of nested modules and components do not count.
+///
+/// # Errors
+/// [`Error::Invalid`] when `wasm` is not a component.
+pub fn section_of<'a>(wasm: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, Error> {
+    Ok(match sections(wasm, name)?.as_slice() {
+        [only] => Some(only.data),
+        _ => None,
+    })
 }
 
 /// The manifest that a component carries, if any. Sections of nested modules and components do not count.
@@ -34,7 +54,7 @@ pub fn embed(wasm: &[u8], manifest: &str) -> Result<Vec<u8>, Error> {
 /// [`Error::Invalid`] for bytes that are not a component, for two manifest sections, and for one that is not UTF-8 or
 /// longer than [`MAX_BYTES`].
 pub fn manifest_of(wasm: &[u8]) -> Result<Option<&str>, Error> {
-    let data = match manifest_sections(wasm)?.as_slice() {
+    let data = match sections(wasm, SECTION)?.as_slice() {
         [] => return Ok(None),
         [only] => only.data,
         more => {
@@ -64,7 +84,7 @@ struct Section<'a> {
 }
 
 /// Walks the outermost sections only: what a nested module carries is that module's own affair.
-fn manifest_sections(wasm: &[u8]) -> Result<Vec<Section<'_>>, Error> {
+fn sections<'a>(wasm: &'a [u8], name: &str) -> Result<Vec<Section<'a>>, Error> {
     const HEADER: usize = 8;
     if !Parser::is_component(wasm) {
         return Err(Error::Invalid(
@@ -85,7 +105,7 @@ fn manifest_sections(wasm: &[u8]) -> Result<Vec<Section<'_>>, Error> {
         let body = reader.read_reader().map_err(broken)?;
         if id == SectionId::Custom as u8 {
             let custom = CustomSectionReader::new(body).map_err(broken)?;
-            if custom.name() == SECTION {
+            if custom.name() == name {
                 found.push(Section { whole: start..reader.original_position(), data: custom.data() });
             }
         }
@@ -128,6 +148,17 @@ mod tests {
         assert_eq!(manifest_of(&packed).unwrap(), Some("new"));
         assert_eq!(packed, embed(&component(&[("a", b"1"), ("b", b"2")]), "new").unwrap());
         assert_eq!(packed, embed(&packed, "new").unwrap(), "embedding twice is embedding once");
+    }
+
+    #[test]
+    fn sections_of_other_names_are_kept_apart() {
+        let packed = with_section(&component(&[(SECTION, b"m")]), "p", b"one").unwrap();
+        assert_eq!(section_of(&packed, "p").unwrap(), Some(&b"one"[..]));
+        assert_eq!(manifest_of(&packed).unwrap(), Some("m"));
+        assert_eq!(section_of(&with_section(&packed, "p", b"two").unwrap(), "p").unwrap(), Some(&b"two"[..]));
+        assert_eq!(section_of(&packed, "q").unwrap(), None);
+        assert_eq!(section_of(&component(&[("p", b"1"), ("p", b"2")]), "p").unwrap(), None, "which one counts?");
+        assert!(section_of(b"no component", "p").is_err());
     }
 
     #[test]

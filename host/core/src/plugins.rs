@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Result,
+    Denial, Result,
     authority::Authority,
+    code,
     id::{Digest, PluginName},
     services::CallContext,
     tool::{Output, Tool},
@@ -52,6 +53,8 @@ pub struct Loaded {
     pub authority: Arc<Authority>,
     /// Whether it exports the faculty interface.
     pub is_faculty: bool,
+    /// Whether it exports the interpreter interface.
+    pub is_interpreter: bool,
     /// Its tools, by full name.
     pub tools: Vec<Arc<Tool>>,
 }
@@ -83,4 +86,44 @@ pub trait PluginSet: Send + Sync {
     /// # Errors
     /// As [`PluginSet::call_tool`].
     async fn engage(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<FacultyOutcome>;
+
+    /// Has an interpreter plugin run a program in a fresh instance, as `by`: everything that the program reaches for is
+    /// checked against `by`'s authority, and the limits of both bound it.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] for no such interpreter, [`crate::Error::Invalid`] for a program beyond a bound, a
+    /// limit that bit, a trap. A program that fails by itself is no error: see [`Ran::failure`](code::Ran::failure).
+    async fn run_code(
+        &self,
+        cx: &CallContext,
+        interpreter: &str,
+        by: &Authority,
+        program: code::Program,
+    ) -> Result<code::Ran>;
+
+    /// Has an interpreter plugin look at a program as the source of tools. Nothing is in its reach meanwhile.
+    ///
+    /// # Errors
+    /// As [`PluginSet::run_code`].
+    async fn describe_code(
+        &self,
+        cx: &CallContext,
+        interpreter: &str,
+        program: code::Program,
+    ) -> Result<code::Description>;
+
+    /// Has an interpreter plugin run the tests of a program as `by`.
+    ///
+    /// # Errors
+    /// As [`PluginSet::run_code`], and why the program could not be loaded. A test that fails is no error.
+    async fn test_code(
+        &self,
+        cx: &CallContext,
+        interpreter: &str,
+        by: &Authority,
+        program: code::Program,
+    ) -> Result<Vec<code::Tested>>;
+
+    /// Why an installed tool does not serve, where its plugin awaits a grant.
+    fn awaiting(&self, tool: &str) -> Option<Denial>;
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Denial, Result,
     authority::Authority,
+    code::{Program, Ran},
     id::{Digest, FocusId, MemoryId, TenantId, WorkId},
     journal::{Intent, Outcome},
     ledger::{Entry, EntryType, Filter},
@@ -161,6 +162,9 @@ pub trait Services: Send + Sync {
 
     /// Calls a tool by its full name, under the tool's own grant. `args` is JSON text.
     async fn tool_call(&self, by: &Principal, name: &str, args: String) -> Result<Output>;
+
+    /// Has an interpreter plugin run a program as `by`. The runtime has checked that `by` may.
+    async fn code_run(&self, by: &Principal, interpreter: &str, program: Program) -> Result<Ran>;
 
     /// Runs the engage loop as `by`.
     async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement>;

@@ -14,6 +14,7 @@ use crate::{
     journal, ledger,
     ledger::EntryType,
     memory,
+    skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     work::{NewWork, Settlement, State, Work},
 };
 
@@ -45,7 +46,7 @@ pub struct StoreHealth {
 }
 
 /// Everything of one tenant.
-pub trait Tenant: Works + Ledger + Journal + Memories + Plugins + Secrets + Audit {
+pub trait Tenant: Works + Ledger + Journal + Memories + Plugins + Skills + Secrets + Audit {
     /// The tenant.
     fn id(&self) -> &TenantId;
 }
@@ -144,6 +145,8 @@ pub struct Plugin {
     pub tools: Vec<crate::tool::Tool>,
     /// Whether it exports the faculty interface.
     pub is_faculty: bool,
+    /// Whether it exports the interpreter interface.
+    pub is_interpreter: bool,
     /// When the generation was installed, milliseconds since the epoch.
     pub installed_ms: u64,
 }
@@ -165,6 +168,8 @@ pub struct NewGeneration {
     pub tools: Vec<crate::tool::Tool>,
     /// Whether it exports the faculty interface.
     pub is_faculty: bool,
+    /// Whether it exports the interpreter interface.
+    pub is_interpreter: bool,
     /// The new grant; none keeps the one there is.
     pub grant: Option<Grant>,
 }
@@ -247,6 +252,59 @@ pub trait Plugins: Send + Sync {
     async fn plugin_fault_clear(&self, source: &str) -> Result<()>;
     /// All faults, by source.
     async fn plugin_faults(&self) -> Result<Vec<PluginFault>>;
+}
+
+/// Skills, each with its versions. Every change is one transaction with its audit entry; `actor` says who changed it.
+#[async_trait]
+pub trait Skills: Send + Sync {
+    /// Adds a version, which is active at once or waits. The last ten versions are kept, and the active one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] for what is not a skill; [`crate::Error::BudgetExhausted`] when the tenant has
+    /// [`crate::skill::MAX_SKILLS`] others, or 64 MiB of them.
+    async fn skill_put(&self, actor: &str, new: NewSkill) -> Result<SkillRecord>;
+    /// The active version of each skill that has one, by name.
+    async fn skills(&self) -> Result<Vec<SkillRecord>>;
+    /// The given version of a skill, or the active one.
+    async fn skill(&self, name: &SkillName, version: Option<u64>) -> Result<SkillRecord>;
+    /// The versions of a skill, newest first.
+    async fn skill_versions(&self, name: &SkillName) -> Result<Vec<SkillRecord>>;
+    /// All versions that wait, oldest first.
+    async fn skill_pending(&self) -> Result<Vec<SkillRecord>>;
+    /// Approves or rejects a version that waits. Compare-and-set.
+    ///
+    /// # Errors
+    /// [`crate::Error::Conflict`] when it no longer waits, or a newer one is active that approving it would undo.
+    async fn skill_decide(
+        &self,
+        actor: &str,
+        name: &SkillName,
+        version: u64,
+        decision: Decision,
+        reason: &str,
+    ) -> Result<SkillRecord>;
+    /// Records that a focus activated a skill; a second time changes nothing. It is no change of the skill: the journal
+    /// has it, the audit log does not.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] for a focus that is none of the work item, and for a version that is not kept;
+    /// [`crate::Error::Conflict`] for a version that nobody approved.
+    async fn skill_activated(
+        &self,
+        work: WorkId,
+        focus: FocusId,
+        name: &SkillName,
+        version: u64,
+        how: How,
+    ) -> Result<()>;
+    /// How often a skill was activated, all versions together.
+    async fn skill_activations(&self, name: &SkillName) -> Result<SkillUse>;
+    /// What became of the versions that the agent made, of removed skills too.
+    async fn skill_approvals(&self) -> Result<Approvals>;
+    /// Removes a skill with its versions and activations.
+    async fn skill_remove(&self, actor: &str, name: &SkillName) -> Result<()>;
+    /// A number that grows with every change to any skill of this tenant.
+    async fn skills_revision(&self) -> Result<u64>;
 }
 
 /// A secret's value. It has no `Debug` or `Display` that shows it and does not serialise.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use animus_core::llm::{Message, Request};
+use animus_core::llm::Request;
 
 /// The longest name that all vendors take.
 const LONGEST: usize = 64;
@@ -19,7 +19,7 @@ impl Names {
     /// The names of the tools on offer and of those that the conversation mentions.
     pub(crate) fn of(request: &Request) -> Self {
         let mut names = Self::default();
-        let mentioned = request.messages.iter().flat_map(Message::tool_uses).map(|tool_use| &tool_use.name);
+        let mentioned = request.messages.iter().flat_map(|message| message.tool_uses()).map(|tool_use| &tool_use.name);
         for name in request.tools.iter().map(|tool| &tool.name).chain(mentioned) {
             names.add(name);
         }

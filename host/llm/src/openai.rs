@@ -277,7 +277,7 @@ mod tests {
             model: String::new(),
             system: None,
             messages: vec![],
-            tools: vec![],
+            tools: [].into(),
             max_tokens: None,
             temperature: None,
         };

@@ -69,7 +69,7 @@ pub(crate) async fn play(file: &Path, request: &Request, out: &mut Assembler<'_>
             transcript.turns.len()
         )))
     })?;
-    turn.expect.check(request.messages.last()).map_err(|why| {
+    turn.expect.check(request.messages.last().map(AsRef::as_ref)).map_err(|why| {
         Failure::fallback(Error::Conflict(format!("turn {} of the transcript {shown} expects {why}", at + 1)))
     })?;
     let mut asks = false;

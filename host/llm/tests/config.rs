@@ -190,7 +190,7 @@ async fn images_false_leaves_images_out() {
             "providers": {"openai": {"base_url": vendor.base, "images": images}},
         }));
         let image = Image { media_type: "image/png".into(), data: b"x".as_slice().into() };
-        let messages = vec![Message { role: Role::User, content: vec![Content::Image(image)] }];
+        let messages = vec![Message { role: Role::User, content: vec![Content::Image(image)] }.into()];
         complete(&Router::new(config, keys()).unwrap(), Request { messages, ..request() }).await.unwrap();
         let content = &vendor.body()["messages"][1]["content"];
         assert_eq!(content.as_array().map_or(0, Vec::len), parts, "{content}");

@@ -40,7 +40,7 @@ fn answered(first: &Response, text: &str, is_error: bool) -> Request {
     let id = first.message.tool_uses().next().unwrap().id.clone();
     let result = ToolResult { id, text: text.into(), images: vec![], is_error };
     let answer = Message { role: Role::User, content: vec![Content::ToolResult(result)] };
-    Request { messages: vec![Message::user("Look."), first.message.clone(), answer], ..request() }
+    Request { messages: vec![Message::user("Look.").into(), first.message.clone().into(), answer.into()], ..request() }
 }
 
 #[tokio::test]

@@ -162,10 +162,10 @@ fn conversation(own: &str, block: Value) -> Request {
     ];
     Request {
         messages: vec![
-            Message::user("Look."),
-            Message { role: Role::User, content: vec![Content::Image(image())] },
-            Message { role: Role::Assistant, content: assistant },
-            Message { role: Role::User, content: answers },
+            Message::user("Look.").into(),
+            Message { role: Role::User, content: vec![Content::Image(image())] }.into(),
+            Message { role: Role::Assistant, content: assistant }.into(),
+            Message { role: Role::User, content: answers }.into(),
         ],
         max_tokens: Some(900),
         temperature: Some(0.2),

@@ -115,6 +115,11 @@ impl Artifacts {
         })?
     }
 
+    /// Whether there is a file for it; whether that bears our seal shows when it is loaded.
+    pub(crate) fn is_cached(&self, digest: &Digest) -> bool {
+        self.path(digest).is_file()
+    }
+
     async fn blocking<T: Send + 'static>(
         self: Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,

@@ -21,6 +21,7 @@ mod generated {
                 include animus:plugin/imports@0.1.0;
                 export animus:tool/tools@0.1.0;
                 export animus:faculty/faculty@0.1.0;
+                export animus:interpreter/interpreter@0.1.0;
             }
         ",
         world: "animus:host/host",
@@ -42,13 +43,14 @@ mod generated {
 pub(crate) use generated::{
     animus::{
         faculty::engage,
+        interpreter::{code, types as code_types},
         ledger::ledger,
         llm::llm,
         memory::memory,
         tool::{tool, types as tool_types},
         types::types,
     },
-    exports::animus::{faculty::faculty, tool::tools},
+    exports::animus::{faculty::faculty, interpreter::interpreter, tool::tools},
 };
 
 /// The longest text of an error that crosses to a guest or comes from one, in bytes.
@@ -343,7 +345,11 @@ impl TryFrom<llm::Request> for core_llm::Request {
         Ok(Self {
             model: request.model,
             system: request.system,
-            messages: request.messages.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            messages: request
+                .messages
+                .into_iter()
+                .map(|m| m.try_into().map(std::sync::Arc::new))
+                .collect::<Result<_, _>>()?,
             tools: request
                 .tools
                 .into_iter()

@@ -10,6 +10,7 @@ use animus_core::{
     Error, Gate,
     authority::Authority,
     id::Digest,
+    limits::Limits,
     services::{CallContext, Principal},
 };
 use futures::FutureExt as _;
@@ -21,8 +22,9 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use crate::{
-    bindings::{faculty, guest_error, tools, types},
+    bindings::{faculty, guest_error, interpreter, tools, types},
     egress::{Egress, is_of_egress},
+    interpreter::Ready,
     limits::{Limit, Meter, Reached},
     reload::Fared,
     state::State,
@@ -41,19 +43,24 @@ pub(crate) struct Linked {
     pub(crate) tools: Option<tools::GuestIndices>,
     /// Present when it exports `animus:faculty/faculty`.
     pub(crate) faculty: Option<faculty::GuestIndices>,
+    /// Present when it exports `animus:interpreter/interpreter`.
+    pub(crate) interpreter: Option<interpreter::GuestIndices>,
 }
 
 impl Linked {
     pub(crate) fn new(pre: InstancePre<State>) -> Self {
         let tools = tools::GuestIndices::new(&pre).ok();
         let faculty = faculty::GuestIndices::new(&pre).ok();
-        Self { pre, tools, faculty }
+        let interpreter = interpreter::GuestIndices::new(&pre).ok();
+        Self { pre, tools, faculty, interpreter }
     }
 }
 
 /// What of a plugin a call needs.
 pub(crate) struct Callee<'a> {
     pub(crate) linked: &'a Linked,
+    /// What errors call it.
+    pub(crate) name: &'a str,
     pub(crate) authority: &'a Arc<Authority>,
     pub(crate) generation: u64,
     pub(crate) digest: Digest,
@@ -74,7 +81,20 @@ impl Callee<'_> {
         cx: &CallContext,
         work: impl AsyncFnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<Result<T, types::Error>>,
     ) -> Result<T, Error> {
-        let plugin = self.authority.plugin().as_str();
+        self.run_in(cx, None, work).await
+    }
+
+    /// The same on an instance that was made ahead, if there is one.
+    ///
+    /// # Errors
+    /// As [`Callee::run`].
+    pub(crate) async fn run_in<T>(
+        &self,
+        cx: &CallContext,
+        ready: Option<Ready>,
+        work: impl AsyncFnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<Result<T, types::Error>>,
+    ) -> Result<T, Error> {
+        let plugin = self.name;
         let limits = self.authority.limits();
         if cx.depth > limits.call_depth {
             return Err(Limit::CallDepth.error(plugin, limits));
@@ -88,17 +108,24 @@ impl Callee<'_> {
             depth: cx.depth,
             parent: cx.parent,
         };
-        let state = State::new(principal, cx, self.config.clone(), self.egress)?;
-        let mut store = Store::new(self.linked.pre.engine(), state);
-        store.limiter(|state| &mut state.meter);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(Meter::on_epoch);
-        store.set_hostcall_fuel(usize::try_from(limits.host_call_bytes).unwrap_or(usize::MAX));
-        store.set_max_component_handles(usize::try_from(limits.resources).unwrap_or(usize::MAX));
+        let (mut store, instance) = match ready {
+            Some(Ready { mut store, instance }) => {
+                store.data_mut().assign(principal, cx, self.config.clone(), self.egress)?;
+                bound(&mut store, limits);
+                (store, Some(instance))
+            }
+            None => {
+                let state = State::new(principal, cx, self.config.clone(), self.egress)?;
+                (store(self.linked, state, limits), None)
+            }
+        };
 
         let ended = {
             let call = async {
-                let instance = self.linked.pre.instantiate_async(&mut store).await?;
+                let instance = match instance {
+                    Some(instance) => instance,
+                    None => self.linked.pre.instantiate_async(&mut store).await?,
+                };
                 work(&mut store, &instance).await
             };
             tokio::select! {
@@ -129,7 +156,7 @@ impl Callee<'_> {
         // What the guest kept to itself is the operator's to know all the same. Other refusals were told where they fell:
         // those of HTTP with the exchange, those of the focus and of called plugins by themselves.
         if let Some(kept) = state.refusal.take()
-            && kept.who == plugin
+            && kept.who == self.authority.plugin().as_str()
             && kept.gate != Gate::Principal
             && !is_of_egress(&kept)
         {
@@ -141,7 +168,7 @@ impl Callee<'_> {
     /// The error that the plugin returned. Where it passes on a denial, or fails after one over HTTP, the operator gets
     /// the denial whole.
     fn own_error(&self, state: &mut State, error: types::Error) -> Error {
-        let error = guest_error(self.authority.plugin().as_str(), error);
+        let error = guest_error(self.name, error);
         match (&error, state.refusal.take()) {
             // Over HTTP the guest learns that it was denied and no more, so the texts need not agree.
             (Error::Denied(given), Some(kept))
@@ -155,7 +182,7 @@ impl Callee<'_> {
     }
 
     fn trapped(&self, state: &State, error: &wasmtime::Error) -> Error {
-        let plugin = self.authority.plugin().as_str();
+        let plugin = self.name;
         let limits = self.authority.limits();
         if let Some(Reached(limit)) = error.downcast_ref() {
             return limit.error(plugin, limits);
@@ -169,7 +196,7 @@ impl Callee<'_> {
             return Limit::Resources.error(plugin, limits);
         }
         let mut reason = match (error.downcast_ref::<Trap>(), error.downcast_ref::<I32Exit>()) {
-            (Some(Trap::StackOverflow), _) => "it recursed too deeply (512 KiB of stack)".to_owned(),
+            (Some(Trap::StackOverflow), _) => "it recursed too deeply (1 MiB of stack)".to_owned(),
             (Some(Trap::UnreachableCodeReached), _) => "it panicked or aborted".to_owned(),
             (Some(trap), _) => trap.to_string(),
             (None, Some(I32Exit(status))) => format!("it exited with status {status}"),
@@ -201,6 +228,21 @@ impl Callee<'_> {
         let gap = if backtrace.is_empty() { "" } else { "\n" };
         Error::Internal(text::cut(format!("'{plugin}' broke: {reason}{gap}{backtrace}"), MAX_TRAP))
     }
+}
+
+/// A store of `state`, with its limits set.
+pub(crate) fn store(linked: &Linked, state: State, limits: &Limits) -> Store<State> {
+    let mut store = Store::new(linked.pre.engine(), state);
+    store.limiter(|state| &mut state.meter);
+    store.epoch_deadline_callback(Meter::on_epoch);
+    bound(&mut store, limits);
+    store
+}
+
+fn bound(store: &mut Store<State>, limits: &Limits) {
+    store.set_epoch_deadline(1);
+    store.set_hostcall_fuel(usize::try_from(limits.host_call_bytes).unwrap_or(usize::MAX));
+    store.set_max_component_handles(usize::try_from(limits.resources).unwrap_or(usize::MAX));
 }
 
 enum Ended<T> {

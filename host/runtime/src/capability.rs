@@ -4,6 +4,7 @@
 //! Every function counts the call, checks the plugin's own grant, and hands over to the focus's
 //! [`Services`](animus_core::services::Services), which journal and do it. Refusals go back as values.
 
+pub(crate) mod code;
 pub(crate) mod engage;
 pub(crate) mod ledger;
 pub(crate) mod llm;

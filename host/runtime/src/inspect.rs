@@ -12,6 +12,7 @@ use crate::{
 
 const TOOLS: &str = "animus:tool/tools";
 const FACULTY: &str = "animus:faculty/faculty";
+const INTERPRETER: &str = "animus:interpreter/interpreter";
 /// The line of versions in which this host calls plugins.
 const TRACK: &str = "0.1";
 
@@ -36,6 +37,8 @@ pub struct Inspection {
     pub offers_tools: bool,
     /// Whether it is a faculty.
     pub is_faculty: bool,
+    /// Whether it runs code for others.
+    pub is_interpreter: bool,
     /// What is no mistake and yet worth a look before granting.
     pub notes: Vec<String>,
 }
@@ -100,8 +103,10 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Report> {
             None
         }
     };
-    let needs = check_imports(&imports, manifest.as_ref(), &mut problems);
-    let (offers_tools, is_faculty) = check_exports(&exports, &mut problems);
+    let Exports { offers_tools, is_faculty, is_interpreter } = check_exports(&exports, &mut problems);
+    // What an interpreter alone imports is for the programs that it runs, under their principals' grants.
+    let acts_itself = offers_tools || is_faculty;
+    let needs = check_imports(&imports, manifest.as_ref().filter(|_| acts_itself), &mut problems);
     let (Some(manifest), Some(text), []) = (manifest, manifest_text, problems.as_slice()) else {
         return Err(Report { problems });
     };
@@ -118,6 +123,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Report> {
         capabilities,
         offers_tools,
         is_faculty,
+        is_interpreter,
     })
 }
 
@@ -179,14 +185,22 @@ fn asked_by(key: Key) -> String {
     }
 }
 
-/// Whether it exports tools, and whether a faculty.
-fn check_exports(exports: &[String], problems: &mut Vec<String>) -> (bool, bool) {
-    let mut found = (false, false);
+/// What a plugin may be.
+#[derive(Default)]
+struct Exports {
+    offers_tools: bool,
+    is_faculty: bool,
+    is_interpreter: bool,
+}
+
+fn check_exports(exports: &[String], problems: &mut Vec<String>) -> Exports {
+    let mut found = Exports::default();
     for name in exports {
         let (path, version) = name.split_once('@').unwrap_or((name, ""));
         let ours = match path {
-            TOOLS => &mut found.0,
-            FACULTY => &mut found.1,
+            TOOLS => &mut found.offers_tools,
+            FACULTY => &mut found.is_faculty,
+            INTERPRETER => &mut found.is_interpreter,
             // Other exports harm nobody: the host never calls them.
             _ => continue,
         };
@@ -195,8 +209,9 @@ fn check_exports(exports: &[String], problems: &mut Vec<String>) -> (bool, bool)
             problems.push(format!("it exports {name}; this host calls version {TRACK} of that interface"));
         }
     }
-    if found == (false, false) {
-        problems.push(format!("it exports neither {TOOLS} nor {FACULTY}, so there is nothing to call"));
+    if !(found.offers_tools || found.is_faculty || found.is_interpreter) {
+        problems
+            .push(format!("it exports neither {TOOLS} nor {FACULTY} nor {INTERPRETER}, so there is nothing to call"));
     }
     found
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use animus_core::{
     Denial, Error, Result,
     authority::Authority,
+    code::{Program, Ran},
     grant::{Grant, LedgerAccess, MemoryAccess, PathMode},
     id::{FocusId, MemoryId, TenantId, WorkId},
     journal::{Intent, Outcome},
@@ -51,12 +52,20 @@ impl Registry {
     /// the trap or limit that ended the trial.
     pub async fn prepare(&self, wasm: Arc<[u8]>) -> Result<Prepared> {
         let mut inspection = inspect(&wasm)?;
-        let shape = Shape::of(&inspection.manifest.request);
+        let shape = if inspection.offers_tools || inspection.is_faculty {
+            Shape::of(&inspection.manifest.request)
+        } else {
+            Shape::all()
+        };
         let component = self.artifacts().load(inspection.digest, async { Ok(wasm) }).await?;
         let linked = Linked::new(self.linkers().link(&component, shape)?);
         let definitions = self.try_out(&inspection, &linked).await?;
         let (tools, mut problems) = check_tools(inspection.manifest.name.as_str(), definitions);
-        if inspection.offers_tools && linked.tools.is_none() || inspection.is_faculty && linked.faculty.is_none() {
+        let lacks = |claims: bool, has: bool| claims && !has;
+        if lacks(inspection.offers_tools, linked.tools.is_some())
+            || lacks(inspection.is_faculty, linked.faculty.is_some())
+            || lacks(inspection.is_interpreter, linked.interpreter.is_some())
+        {
             problems.push("an export of it has other types than this host's interface of that name".into());
         }
         if !problems.is_empty() {
@@ -76,6 +85,7 @@ impl Registry {
             Authority::new(manifest.name.clone(), manifest.request.clone(), Grant::default(), Grant::default());
         let callee = Callee {
             linked,
+            name: manifest.name.as_str(),
             authority: &Arc::new(nothing),
             generation: 0,
             digest: inspection.digest,
@@ -83,15 +93,7 @@ impl Registry {
             egress: self.egress(),
             fared: OnceLock::new(),
         };
-        let cx = CallContext {
-            tenant: TenantId::local(),
-            focus: FocusId::new(),
-            depth: 0,
-            parent: None,
-            cancel: tokio_util::sync::CancellationToken::new(),
-            workspace: None,
-            services: Arc::new(Nobody),
-        };
+        let cx = nobodys();
         let tried = callee.run(&cx, async |store, instance| match &linked.tools {
             Some(tools) => tools.load(&mut *store, instance)?.call_list_tools(&mut *store).await.map(Ok),
             // A faculty has nothing to be asked without work; that it starts is all there is to see.
@@ -99,6 +101,33 @@ impl Registry {
         });
         tried.await
     }
+}
+
+/// A call that nobody makes.
+pub(crate) fn nobodys() -> CallContext {
+    CallContext {
+        tenant: TenantId::local(),
+        focus: FocusId::new(),
+        depth: 0,
+        parent: None,
+        cancel: tokio_util::sync::CancellationToken::new(),
+        workspace: None,
+        services: Arc::new(Nobody),
+    }
+}
+
+/// A definition as it stands: a program's, which becomes a plugin's tool only after [`check_tools`].
+pub(crate) fn tool_of(definition: Definition) -> Result<Tool> {
+    let Definition { name, description, input_schema, output_schema, annotations } = definition;
+    Ok(Tool {
+        name,
+        description,
+        input_schema: json_object("a tool's input schema", &input_schema)?.into(),
+        output_schema: output_schema
+            .map(|schema| json_object("a tool's output schema", &schema).map(Value::from))
+            .transpose()?,
+        annotations: annotations.into(),
+    })
 }
 
 /// The tools by full name, and what is wrong with them.
@@ -162,7 +191,7 @@ fn can_write(request: &Grant) -> bool {
 
 /// The host's side of a trial: nobody's work, and nothing to reach. The plugin's authority of nothing has refused
 /// everything before it gets here.
-struct Nobody;
+pub(crate) struct Nobody;
 
 fn nothing<T>() -> Result<T> {
     Err(Error::Unavailable("the plugin is being tried, and has no host behind it".into()))
@@ -207,6 +236,9 @@ impl Services for Nobody {
         Vec::new()
     }
     async fn tool_call(&self, _: &Principal, _: &str, _: String) -> Result<Output> {
+        nothing()
+    }
+    async fn code_run(&self, _: &Principal, _: &str, _: Program) -> Result<Ran> {
         nothing()
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {

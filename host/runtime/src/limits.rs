@@ -71,6 +71,11 @@ impl Meter {
         Self { limits, memory: 0, tables: 0, growing: 0, ticks: 0, host_calls: 0, refused: None }
     }
 
+    /// Begins the account of another call in the same store: what the guest occupies stays counted.
+    pub(crate) fn renew(&mut self, limits: Limits) {
+        *self = Self { memory: self.memory, tables: self.tables, ..Self::new(limits) };
+    }
+
     /// Counts a call into the host's own interfaces.
     pub(crate) fn host_call(&mut self) -> Result<(), Reached> {
         if self.host_calls >= self.limits.host_calls {

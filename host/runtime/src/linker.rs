@@ -29,11 +29,13 @@ pub(crate) enum Key {
     Ledger,
     Memory,
     Tool,
+    Interpreter,
     Http,
 }
 
 impl Key {
-    pub(crate) const ALL: [Self; 5] = [Self::Llm, Self::Ledger, Self::Memory, Self::Tool, Self::Http];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Llm, Self::Ledger, Self::Memory, Self::Tool, Self::Interpreter, Self::Http];
 
     /// Whether `grant` holds anything of it.
     pub(crate) fn opens(self, grant: &Grant) -> bool {
@@ -42,6 +44,7 @@ impl Key {
             Self::Ledger => !grant.ledger.is_empty(),
             Self::Memory => !grant.memory.is_empty(),
             Self::Tool => !grant.tool.is_empty(),
+            Self::Interpreter => !grant.interpreter.is_empty(),
             Self::Http => grant.http.is_some(),
         }
     }
@@ -57,6 +60,9 @@ impl Key {
             Self::Ledger => Capability::Ledger(request.ledger.first().copied().unwrap_or(LedgerAccess::Read)),
             Self::Memory => Capability::Memory(request.memory.first().copied().unwrap_or(MemoryAccess::Read)),
             Self::Tool => Capability::Tool(request.tool.first().map_or("*".to_owned(), ToString::to_string)),
+            Self::Interpreter => {
+                Capability::Interpreter(request.interpreter.first().map_or("*".to_owned(), ToString::to_string))
+            }
             Self::Http => {
                 let http = request.http.as_ref();
                 let host = http.and_then(|http| http.hosts.first());
@@ -78,6 +84,7 @@ impl fmt::Display for Key {
             Self::Ledger => "ledger",
             Self::Memory => "memory",
             Self::Tool => "tool",
+            Self::Interpreter => "interpreter",
             Self::Http => "http",
         })
     }
@@ -105,6 +112,8 @@ const INTERFACES: &[(&str, &[&str], &str, Option<Key>)] = &[
     ("animus:tool", &["tool"], "0.1", Some(Key::Tool)),
     ("animus:tool", &["types"], "0.1", None),
     ("animus:faculty", &["engage"], "0.1", Some(Key::Llm)),
+    ("animus:interpreter", &["code"], "0.1", Some(Key::Interpreter)),
+    ("animus:interpreter", &["types"], "0.1", None),
     ("wasi:io", &["error", "poll", "streams"], "0.2", None),
     ("wasi:clocks", &["wall-clock", "monotonic-clock"], "0.2", None),
     ("wasi:random", &["random", "insecure", "insecure-seed"], "0.2", None),
@@ -159,6 +168,11 @@ pub(crate) struct Shape(u8);
 impl Shape {
     pub(crate) fn of(grant: &Grant) -> Self {
         Self(Key::ALL.iter().enumerate().filter(|(_, key)| key.opens(grant)).fold(0, |bits, (i, _)| bits | (1 << i)))
+    }
+
+    /// Everything: how interpreters are linked, who have no authority of their own.
+    pub(crate) fn all() -> Self {
+        Self::of(&Grant::everything())
     }
 
     fn has(self, key: Key) -> bool {
@@ -235,6 +249,7 @@ fn build(engine: &Engine, shape: Shape) -> wasmtime::Result<Linker<State>> {
             Key::Ledger => capability::ledger::add_to_linker(&mut linker)?,
             Key::Memory => capability::memory::add_to_linker(&mut linker)?,
             Key::Tool => capability::tool::add_to_linker(&mut linker)?,
+            Key::Interpreter => capability::code::add_to_linker(&mut linker)?,
             Key::Http => wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?,
         }
     }

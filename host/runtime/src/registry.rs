@@ -9,10 +9,11 @@ use std::{
 };
 
 use animus_core::{
-    Error, Result,
+    Denial, Error, Gate, Result, Unlock,
     authority::Authority,
+    code::{Description, Program, Ran, Tested},
     event::Event,
-    grant::Grant,
+    grant::{Capability, Grant},
     id::{Digest, PluginName, TenantId},
     manifest::Manifest,
     plugins::{FacultyOutcome, Loaded, PluginSet, Task},
@@ -32,6 +33,7 @@ use crate::{
     bindings::{faculty, json_object},
     call::{Callee, Linked},
     egress::Egress,
+    interpreter::{self, Waiting},
     limits::Limit,
     linker::{self, Linkers, Shape},
     reload::{Fared, Health},
@@ -56,6 +58,8 @@ struct Code {
     digest: Digest,
     component: OnceCell<Component>,
     linked: Mutex<HashMap<Shape, Arc<Linked>>>,
+    /// Instances made ahead, where it is an interpreter.
+    waiting: Arc<Waiting>,
 }
 
 /// The plugins of all tenants.
@@ -125,6 +129,12 @@ impl Registry {
         lock(&self.tenants).get(tenant)?.snapshot.load_full()
     }
 
+    /// Whether a component's machine code is in the cache, so that its first call need not wait for the compiler.
+    #[must_use]
+    pub fn is_compiled(&self, digest: &Digest) -> bool {
+        self.shared.artifacts.is_cached(digest)
+    }
+
     /// Every [`Event::Reload`] from now on, of all tenants: loads, what other processes changed, rollbacks. The last 64
     /// are kept for a subscriber that lags.
     #[must_use]
@@ -159,8 +169,10 @@ impl Registry {
     ) -> Snapshot {
         let same_ceiling = old.filter(|old| old.ceiling == *ceiling);
         let mut plugins = Vec::with_capacity(records.len());
+        let mut awaiting = HashMap::new();
         for record in records {
             if record.state != PluginState::Serving {
+                awaiting.extend(record.tools.into_iter().map(|tool| (tool.name, record.name.clone())));
                 continue;
             }
             let kept = same_ceiling.and_then(|old| old.by_name.get(record.name.as_str()));
@@ -172,7 +184,7 @@ impl Registry {
                 },
             }
         }
-        Snapshot::new(revision, ceiling.clone(), plugins)
+        Snapshot::new(revision, ceiling.clone(), plugins, awaiting)
     }
 
     fn plugin(
@@ -190,6 +202,7 @@ impl Registry {
             digest: record.digest,
             authority: Arc::new(authority),
             is_faculty: record.is_faculty,
+            is_interpreter: record.is_interpreter,
             tools: record.tools.iter().cloned().map(Arc::new).collect(),
         };
         Ok(Plugin {
@@ -197,6 +210,7 @@ impl Registry {
             loaded: Arc::new(loaded),
             code: self.shared.code(record.digest),
             linked: OnceCell::new(),
+            runner: OnceCell::new(),
             config: Arc::new(manifest.config.into_iter().collect()),
             health: Health::new(tenant.clone(), record.name.clone(), record.generation, self.shared.reloads.clone()),
             tenant: tenant.clone(),
@@ -212,7 +226,8 @@ impl Shared {
         if let Some(code) = codes.get(&digest).and_then(Weak::upgrade) {
             return code;
         }
-        let code = Arc::new(Code { digest, component: OnceCell::new(), linked: Mutex::default() });
+        let code =
+            Arc::new(Code { digest, component: OnceCell::new(), linked: Mutex::default(), waiting: Arc::default() });
         codes.insert(digest, Arc::downgrade(&code));
         code
     }
@@ -226,6 +241,8 @@ struct Plugin {
     code: Arc<Code>,
     /// The code, linked for this plugin's grant.
     linked: OnceCell<Arc<Linked>>,
+    /// The code, linked for the programs that it runs.
+    runner: OnceCell<Arc<Linked>>,
     config: Arc<WasiConfigVariables>,
     health: Health,
     tenant: Arc<dyn Tenant>,
@@ -236,6 +253,7 @@ impl Plugin {
     async fn callee(&self) -> Result<Callee<'_>> {
         Ok(Callee {
             linked: self.linked.get_or_try_init(|| self.link()).await?,
+            name: self.loaded.name.as_str(),
             authority: &self.loaded.authority,
             generation: self.loaded.generation,
             digest: self.loaded.digest,
@@ -256,17 +274,45 @@ impl Plugin {
 
     /// Loads and links, each at most once for all snapshots.
     async fn link(&self) -> Result<Arc<Linked>> {
+        let component = self.component().await?;
+        linker::check(&linker::imports(self.shared.artifacts.engine(), component), &self.loaded.authority)?;
+        self.link_as(component, self.shape)
+    }
+
+    async fn component(&self) -> Result<&Component> {
         let digest = self.code.digest;
         let load = || self.shared.artifacts.load(digest, self.tenant.artifact(&digest));
-        let component = self.code.component.get_or_try_init(load).await?;
-        linker::check(&linker::imports(self.shared.artifacts.engine(), component), &self.loaded.authority)?;
+        self.code.component.get_or_try_init(load).await
+    }
+
+    fn link_as(&self, component: &Component, shape: Shape) -> Result<Arc<Linked>> {
         let mut linked = lock(&self.code.linked);
-        if let Some(linked) = linked.get(&self.shape) {
+        if let Some(linked) = linked.get(&shape) {
             return Ok(linked.clone());
         }
-        let fresh = Arc::new(Linked::new(self.shared.linkers.link(component, self.shape)?));
-        linked.insert(self.shape, fresh.clone());
+        let fresh = Arc::new(Linked::new(self.shared.linkers.link(component, shape)?));
+        linked.insert(shape, fresh.clone());
         Ok(fresh)
+    }
+
+    /// Linked to everything: what a program may reach of it is checked against its principal at every call.
+    async fn runner(&self) -> Result<&Arc<Linked>> {
+        let link = || async { self.link_as(self.component().await?, Shape::all()) };
+        self.runner.get_or_try_init(link).await
+    }
+
+    /// As the one that runs a program under `authority`.
+    async fn running<'a>(&'a self, name: &'a str, authority: &'a Arc<Authority>) -> Result<Callee<'a>> {
+        Ok(Callee {
+            linked: self.runner().await?,
+            name,
+            authority,
+            generation: self.loaded.generation,
+            digest: self.loaded.digest,
+            config: &self.config,
+            egress: &self.shared.egress,
+            fared: OnceLock::new(),
+        })
     }
 }
 
@@ -278,6 +324,8 @@ pub struct Snapshot {
     by_name: HashMap<String, Arc<Plugin>>,
     tools: Vec<Arc<Tool>>,
     by_tool: HashMap<String, (Arc<Tool>, Arc<Plugin>)>,
+    /// The tools of plugins that await a grant, each with its plugin.
+    awaiting: HashMap<String, PluginName>,
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -290,7 +338,12 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
-    fn new(revision: u64, ceiling: Grant, mut plugins: Vec<Arc<Plugin>>) -> Self {
+    fn new(
+        revision: u64,
+        ceiling: Grant,
+        mut plugins: Vec<Arc<Plugin>>,
+        awaiting: HashMap<String, PluginName>,
+    ) -> Self {
         plugins.sort_by(|a, b| a.loaded.name.cmp(&b.loaded.name));
         let by_tool: HashMap<_, _> = plugins
             .iter()
@@ -306,7 +359,18 @@ impl Snapshot {
             by_name: plugins.into_iter().map(|plugin| (plugin.loaded.name.to_string(), plugin)).collect(),
             tools,
             by_tool,
+            awaiting,
         }
+    }
+
+    /// Loads a plugin's code, and compiles it where the cache does not have it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for no such plugin; what compiling fails with.
+    pub async fn compile(&self, plugin: &str) -> Result<()> {
+        let known = || self.by_name.keys().map(String::as_str);
+        let plugin = self.by_name.get(plugin).ok_or_else(|| not_found("plugin", plugin, known()))?;
+        plugin.component().await.map(drop)
     }
 
     /// The store's revision that it shows.
@@ -388,6 +452,61 @@ impl PluginSet for Snapshot {
             .await;
         plugin.count(callee.fared.get(), &outcome).await;
         outcome?.try_into()
+    }
+
+    async fn run_code(&self, cx: &CallContext, interpreter: &str, by: &Authority, program: Program) -> Result<Ran> {
+        program.check()?;
+        let plugin = self.interpreter(interpreter)?;
+        let own = &plugin.loaded.authority;
+        let (name, authority) = (format!("{interpreter} for {}", by.plugin()), Arc::new(by.bounded(own.limits())));
+        let callee = plugin.running(&name, &authority).await?;
+        let waiting = &plugin.code.waiting;
+        let ready = waiting.take();
+        waiting.refill(plugin.runner().await?, own, &plugin.shared.egress);
+        interpreter::run(&callee, cx, ready, program).await
+    }
+
+    async fn describe_code(&self, cx: &CallContext, interpreter: &str, program: Program) -> Result<Description> {
+        program.check()?;
+        let plugin = self.interpreter(interpreter)?;
+        let authority = interpreter::nobody(&plugin.loaded.authority);
+        let callee = plugin.running(interpreter, &authority).await?;
+        interpreter::describe(&callee, cx, program).await
+    }
+
+    async fn test_code(
+        &self,
+        cx: &CallContext,
+        interpreter: &str,
+        by: &Authority,
+        program: Program,
+    ) -> Result<Vec<Tested>> {
+        program.check()?;
+        let plugin = self.interpreter(interpreter)?;
+        let own = &plugin.loaded.authority;
+        let (name, authority) = (format!("{interpreter} for {}", by.plugin()), Arc::new(by.bounded(own.limits())));
+        let callee = plugin.running(&name, &authority).await?;
+        interpreter::test(&callee, cx, program).await
+    }
+
+    fn awaiting(&self, tool: &str) -> Option<Denial> {
+        self.awaiting.get(tool).map(|plugin| Denial {
+            who: plugin.to_string(),
+            capability: Capability::Tool(tool.to_owned()).to_string(),
+            gate: Gate::Grant,
+            unlock: Unlock::AskOperator,
+            command: Some(format!("animus plugin grant {plugin} --requested")),
+        })
+    }
+}
+
+impl Snapshot {
+    fn interpreter(&self, name: &str) -> Result<&Arc<Plugin>> {
+        let is = |plugin: &&Arc<Plugin>| plugin.loaded.is_interpreter;
+        self.by_name.get(name).filter(is).ok_or_else(|| {
+            let known = self.by_name.values().filter(is).map(|plugin| plugin.record.name.as_str());
+            not_found("interpreter", name, known)
+        })
     }
 }
 

@@ -64,27 +64,44 @@ impl State {
         let limits = *principal.authority.limits();
         let who = Arc::new(Who { principal, services: cx.services.clone() });
         let capture = Capture::new(who.clone());
-        let grant = who.principal.authority.effective();
-        let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(capture.stdout()).stderr(capture.stderr()).max_random_size(1 << 20);
-        open_folders(&mut wasi, grant, cx.workspace.as_deref())?;
         let mut table = ResourceTable::new();
         table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
-        let way_out = match grant.http {
-            Some(_) => WayOut::Open(egress.open(who.principal.clone(), who.services.clone())),
-            None => WayOut::Closed(Closed),
-        };
         Ok(Self {
             meter: Meter::new(limits),
-            capture,
             table,
-            wasi: wasi.build(),
+            wasi: context(&who, &capture, cx)?,
+            capture,
             config,
             refusal: None,
             http: WasiHttpCtx::new(),
-            way_out,
+            way_out: WayOut::of(&who, egress),
             who,
         })
+    }
+
+    /// Gives a store that nobody has used to the principal that it belongs to from now on. The guest has no handle but
+    /// those of the standard streams, which lead to the new owner's log.
+    ///
+    /// # Errors
+    /// As [`State::new`]. The store is then nobody's and must be dropped.
+    pub(crate) fn assign(
+        &mut self,
+        principal: Principal,
+        cx: &CallContext,
+        config: Arc<WasiConfigVariables>,
+        egress: &Arc<Egress>,
+    ) -> Result<(), Error> {
+        let limits = *principal.authority.limits();
+        let who = Arc::new(Who { principal, services: cx.services.clone() });
+        self.wasi = context(&who, &self.capture, cx)?;
+        self.capture.assign(who.clone());
+        self.meter.renew(limits);
+        self.table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
+        self.config = config;
+        self.refusal = None;
+        self.way_out = WayOut::of(&who, egress);
+        self.who = who;
+        Ok(())
     }
 
     /// The host's own interfaces' view of the store.
@@ -100,6 +117,14 @@ impl State {
             outgoing.finish().await;
         }
     }
+}
+
+/// The WASI context of `who`: the granted folders, no environment, output into `capture`.
+fn context(who: &Who, capture: &Arc<Capture>, cx: &CallContext) -> Result<WasiCtx, Error> {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.stdout(capture.stdout()).stderr(capture.stderr()).max_random_size(1 << 20);
+    open_folders(&mut wasi, who.principal.authority.effective(), cx.workspace.as_deref())?;
+    Ok(wasi.build())
 }
 
 /// Preopens are the whole authority over files: a guest can name nothing that is not beneath one.
@@ -181,6 +206,15 @@ impl WasiHttpView for State {
 enum WayOut {
     Open(Outgoing),
     Closed(Closed),
+}
+
+impl WayOut {
+    fn of(who: &Who, egress: &Arc<Egress>) -> Self {
+        match who.principal.authority.effective().http {
+            Some(_) => Self::Open(egress.open(who.principal.clone(), who.services.clone())),
+            None => Self::Closed(Closed),
+        }
+    }
 }
 
 /// No way out: without an HTTP grant nothing is linked that leads here, and after a call nothing runs.

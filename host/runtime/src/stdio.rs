@@ -20,12 +20,11 @@ const PERMIT: usize = 64 << 10;
 
 /// What a call wrote.
 pub(crate) struct Capture {
-    who: Arc<Who>,
     inner: Mutex<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
+    who: Arc<Who>,
     out: Vec<u8>,
     err: Vec<u8>,
     /// The end of standard error, kept even when the log's bound is reached: a panic comes last.
@@ -42,7 +41,12 @@ enum Stream {
 
 impl Capture {
     pub(crate) fn new(who: Arc<Who>) -> Arc<Self> {
-        Arc::new(Self { who, inner: Mutex::default() })
+        Arc::new(Self { inner: Mutex::new(Inner::new(who)) })
+    }
+
+    /// What is written from now on is `who`'s.
+    pub(crate) fn assign(&self, who: Arc<Who>) {
+        *self.lock() = Inner::new(who);
     }
 
     pub(crate) fn stdout(self: &Arc<Self>) -> impl StdoutStream + 'static {
@@ -59,8 +63,8 @@ impl Capture {
     }
 
     fn write(&self, stream: Stream, mut bytes: &[u8]) {
-        let limit = self.who.principal.authority.limits().log_bytes;
         let mut inner = self.lock();
+        let limit = inner.log_bytes();
         if stream == Stream::Err {
             keep_tail(&mut inner.tail, bytes);
         }
@@ -70,7 +74,7 @@ impl Capture {
                 inner.dropped = inner.dropped.saturating_add(bytes.len() as u64);
                 return;
             }
-            let Inner { out, err, logged, .. } = &mut *inner;
+            let Inner { who, out, err, logged, .. } = &mut *inner;
             let line = if stream == Stream::Out { out } else { err };
             let room = MAX_LINE.saturating_sub(line.len());
             let end = bytes.iter().take(room).position(|b| *b == b'\n');
@@ -79,14 +83,9 @@ impl Capture {
             *logged = logged.saturating_add(taken.len() as u64);
             bytes = rest;
             if end.is_some() || line.len() >= MAX_LINE || *logged >= limit {
-                self.log(&std::mem::take(line));
+                log(who, &std::mem::take(line));
             }
         }
-    }
-
-    fn log(&self, line: &[u8]) {
-        let line = String::from_utf8_lossy(line);
-        self.who.services.log(&self.who.principal, text::escaped(line.trim_end_matches(['\r', '\n'])));
     }
 
     /// Logs what remains without a line end, and how much the bound left out.
@@ -94,14 +93,13 @@ impl Capture {
         let mut inner = self.lock();
         for line in [std::mem::take(&mut inner.out), std::mem::take(&mut inner.err)] {
             if !line.is_empty() {
-                self.log(&line);
+                log(&inner.who, &line);
             }
         }
         if inner.dropped > 0 {
-            let limit = self.who.principal.authority.limits().log_bytes;
-            let text = format!("[{} more bytes of output are over log_bytes = {limit}]", inner.dropped);
+            let text = format!("[{} more bytes of output are over log_bytes = {}]", inner.dropped, inner.log_bytes());
             inner.dropped = 0;
-            self.who.services.log(&self.who.principal, text);
+            inner.who.services.log(&inner.who.principal, text);
         }
     }
 
@@ -112,6 +110,21 @@ impl Capture {
         let kept = words.lines().filter(|line| !line.starts_with("note: run with `RUST_BACKTRACE"));
         text::escaped(kept.collect::<Vec<_>>().join("\n").trim())
     }
+}
+
+impl Inner {
+    fn new(who: Arc<Who>) -> Self {
+        Self { who, out: Vec::new(), err: Vec::new(), tail: Vec::new(), logged: 0, dropped: 0 }
+    }
+
+    fn log_bytes(&self) -> u64 {
+        self.who.principal.authority.limits().log_bytes
+    }
+}
+
+fn log(who: &Who, line: &[u8]) {
+    let line = String::from_utf8_lossy(line);
+    who.services.log(&who.principal, text::escaped(line.trim_end_matches(['\r', '\n'])));
 }
 
 fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {

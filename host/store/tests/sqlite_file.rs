@@ -143,6 +143,7 @@ async fn a_changed_artifact_is_not_served() {
         source: "embedded".into(),
         tools: Vec::new(),
         is_faculty: false,
+        is_interpreter: false,
         grant: None,
     };
     tenant.plugin_install("host", new).await.unwrap();

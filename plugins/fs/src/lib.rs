@@ -23,26 +23,23 @@ struct ReadFile {
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
     offset: u64,
-    /// At most so many lines. Default: 2000.
-    #[serde(default = "many")]
+    /// At most so many lines. Default: 2000; a program that gives none gets the whole file, or null where that is
+    /// larger than 3 MiB.
+    #[serde(default)]
     #[schemars(range(min = 1))]
-    limit: u64,
+    limit: Option<u64>,
 }
 
 fn one() -> u64 {
     1
 }
 
-fn many() -> u64 {
-    2000
-}
-
 impl Tool for ReadFile {
     const NAME: &str = "read_file";
     const ANNOTATIONS: Annotations = Annotations::READ_ONLY;
-    type Output = String;
+    type Output = Both<Option<String>>;
 
-    fn call(self) -> Result<String> {
+    fn call(self) -> Result<Both<Option<String>>> {
         page::read(&Workspace::open()?.find(&self.path)?, self.offset, self.limit)
     }
 }
@@ -114,9 +111,9 @@ fn shallow() -> u32 {
 impl Tool for ListFiles {
     const NAME: &str = "list_files";
     const ANNOTATIONS: Annotations = Annotations::READ_ONLY;
-    type Output = String;
+    type Output = Both<Vec<String>>;
 
-    fn call(self) -> Result<String> {
+    fn call(self) -> Result<Both<Vec<String>>> {
         let workspace = Workspace::open()?;
         search::list(&workspace, &workspace.find(&self.path)?, self.depth)
     }
@@ -135,9 +132,9 @@ struct Glob {
 impl Tool for Glob {
     const NAME: &str = "glob";
     const ANNOTATIONS: Annotations = Annotations::READ_ONLY;
-    type Output = String;
+    type Output = Both<Vec<String>>;
 
-    fn call(self) -> Result<String> {
+    fn call(self) -> Result<Both<Vec<String>>> {
         let workspace = Workspace::open()?;
         search::glob(&workspace, &workspace.find(&self.path)?, &self.pattern)
     }
@@ -171,9 +168,9 @@ fn hundred() -> usize {
 impl Tool for Grep {
     const NAME: &str = "grep";
     const ANNOTATIONS: Annotations = Annotations::READ_ONLY;
-    type Output = String;
+    type Output = Both<Vec<search::Match>>;
 
-    fn call(self) -> Result<String> {
+    fn call(self) -> Result<Both<Vec<search::Match>>> {
         let workspace = Workspace::open()?;
         let place = workspace.find(&self.path)?;
         let what = search::Sought {

@@ -8,13 +8,19 @@ use crate::workspace::Place;
 
 /// The most that one answer shows of a file.
 const MAX_BYTES: usize = 256 << 10;
+/// The most that a program gets at once.
+const MAX_RESULT: usize = 3 << 20;
+/// Lines that are shown where nothing is said.
+const LINES: u64 = 2_000;
 /// The most that is shown of one line.
 const MAX_LINE: usize = 16 << 10;
 /// A NUL byte this early means that the file is not text.
 const SNIFF: u64 = 8 << 10;
 
-pub(crate) fn read(place: &Place, offset: u64, limit: u64) -> Result<String> {
-    if offset == 0 || limit == 0 {
+/// The lines from `offset`, `limit` of them where it is given: a page for a model, all for a program, none where that
+/// is too much.
+pub(crate) fn read(place: &Place, offset: u64, limit: Option<u64>) -> Result<Both<Option<String>>> {
+    if offset == 0 || limit == Some(0) {
         return Err(Error::invalid("offset and limit count from 1"));
     }
     let file = place.open()?;
@@ -25,8 +31,35 @@ pub(crate) fn read(place: &Place, offset: u64, limit: u64) -> Result<String> {
     if is_binary(&head) {
         return Err(Error::invalid(format!("{} is not text ({size} bytes)", place.shown())));
     }
-    let mut text = head.as_slice().chain(reader);
-    page(&mut text, offset, limit).map_err(|error| place.failed("read", error))
+    let shown = page(&mut head.as_slice().chain(reader), offset, limit.unwrap_or(LINES));
+    let shown = shown.map_err(|error| place.failed("read", error))?;
+    let whole = lines(&mut BufReader::new(place.open()?), offset, limit.unwrap_or(u64::MAX));
+    Ok(Both { text: shown, result: whole.map_err(|error| place.failed("read", error))? })
+}
+
+/// The lines as they stand there; none where they are more than [`MAX_RESULT`].
+fn lines(text: &mut impl BufRead, offset: u64, limit: u64) -> io::Result<Option<String>> {
+    let (mut kept, mut number) = (Vec::new(), 1_u64);
+    let mut line = Vec::new();
+    while number < offset.saturating_add(limit) {
+        line.clear();
+        // One line of a file without line ends would fill the memory, so that no more is read than may be kept.
+        let most = u64::try_from(MAX_RESULT + 1 - kept.len()).unwrap_or(u64::MAX);
+        if number < offset {
+            let mut unused = Vec::new();
+            if next_line(text, &mut unused)?.is_none() {
+                break;
+            }
+        } else if text.by_ref().take(most).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        kept.append(&mut line);
+        if kept.len() > MAX_RESULT {
+            return Ok(None);
+        }
+        number += 1;
+    }
+    Ok(Some(String::from_utf8_lossy(&kept).into_owned()))
 }
 
 pub(crate) fn is_binary(head: &[u8]) -> bool {
@@ -125,9 +158,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("b"), b"\x7fELF\0").unwrap();
         let workspace = Workspace::at(folder.path()).unwrap();
-        let refusal = |path| read(&workspace.find(path).unwrap(), 1, 1).unwrap_err();
+        let refusal = |path| read(&workspace.find(path).unwrap(), 1, Some(1)).unwrap_err();
         assert_eq!(refusal("b"), Error::invalid("'b' is not text (5 bytes)"));
         assert_eq!(refusal(""), Error::invalid("the workspace is a folder; use list_files"));
         assert_eq!(refusal("c"), Error::not_found("'c' does not exist"));
+    }
+
+    #[test]
+    fn a_program_gets_the_lines_as_they_are_and_nothing_of_what_is_too_much() {
+        let read = |text: &str, offset, limit| lines(&mut text.as_bytes(), offset, limit).unwrap();
+        assert_eq!(read("a\r\nb\nc", 1, u64::MAX).as_deref(), Some("a\r\nb\nc"));
+        assert_eq!(read("a\nb\nc\n", 2, 1).as_deref(), Some("b\n"));
+        assert_eq!(read("a\n", 5, 9).as_deref(), Some(""));
+        assert_eq!(read(&"x".repeat(MAX_RESULT), 1, u64::MAX).map(|text| text.len()), Some(MAX_RESULT));
+        assert_eq!(read(&"x".repeat(MAX_RESULT + 1), 1, u64::MAX), None);
+        // A line before the offset may be of any length.
+        assert_eq!(read(&format!("{}\nb", "x".repeat(2 * MAX_RESULT)), 2, 1).as_deref(), Some("b"));
     }
 }

@@ -16,8 +16,10 @@ use crate::{
     workspace::{Place, Workspace},
 };
 
-/// The most entries that one answer lists.
+/// The most entries that one answer lists for a model.
 const MAX_ENTRIES: usize = 1000;
+/// The most that it holds for a program.
+const MAX_RESULT: usize = 20_000;
 /// The most that one answer shows of files' contents.
 const MAX_BYTES: usize = 256 << 10;
 /// The most that is shown of one line.
@@ -25,34 +27,42 @@ const MAX_LINE: usize = 400;
 /// Larger files are not searched.
 const MAX_FILE: u64 = 16 << 20;
 
-pub(crate) fn list(workspace: &Workspace, place: &Place, depth: u32) -> Result<String> {
+pub(crate) fn list(workspace: &Workspace, place: &Place, depth: u32) -> Result<Both<Vec<String>>> {
     let mut walk = Walk::new(workspace, place, depth.max(1))?;
     let mark = |entry: &Entry| match entry.kind {
         Kind::Folder => "/",
         Kind::Link => "@",
         Kind::File | Kind::Other => "",
     };
-    let listed = some(&mut walk, |entry| Some(format!("{}{}\n", printable(&entry.relative), mark(entry))));
-    Ok(or(listed + &walk.gaps(), "[nothing here]\n"))
+    let listed = walk.by_ref().map(|entry| format!("{}{}", entry.relative, mark(&entry)));
+    let result = some(listed)?;
+    Ok(Both { text: or(shown(&result) + &walk.gaps(), "[nothing here]\n"), result })
 }
 
-pub(crate) fn glob(workspace: &Workspace, place: &Place, pattern: &str) -> Result<String> {
+pub(crate) fn glob(workspace: &Workspace, place: &Place, pattern: &str) -> Result<Both<Vec<String>>> {
     let names = Names::new(pattern, place)?;
     let mut walk = Walk::new(workspace, place, u32::MAX)?;
-    let found = some(&mut walk, |entry| {
-        (entry.kind == Kind::File && names.take(&entry.relative)).then(|| format!("{}\n", printable(&entry.relative)))
-    });
-    Ok(or(found + &walk.gaps(), "[no file matches]\n"))
+    let matching = |entry: &Entry| entry.kind == Kind::File && names.take(&entry.relative);
+    let result = some(walk.by_ref().filter(matching).map(|entry| entry.relative))?;
+    Ok(Both { text: or(shown(&result) + &walk.gaps(), "[no file matches]\n"), result })
 }
 
-/// The first entries that `show` shows, and whether there are more.
-fn some(walk: &mut Walk, show: impl Fn(&Entry) -> Option<String>) -> String {
-    let mut lines: Vec<String> = walk.filter_map(|entry| show(&entry)).take(MAX_ENTRIES + 1).collect();
-    if lines.len() > MAX_ENTRIES {
-        lines.truncate(MAX_ENTRIES);
-        lines.push(format!("[the first {MAX_ENTRIES}; there are more: narrow the pattern or the path]\n"));
+/// All of them. A program could not tell that some were left out, so too many are an error.
+fn some(paths: impl Iterator<Item = String>) -> Result<Vec<String>> {
+    let paths: Vec<String> = paths.take(MAX_RESULT + 1).collect();
+    if paths.len() > MAX_RESULT {
+        return Err(Error::invalid(format!("there are more than {MAX_RESULT}: narrow the pattern or the path")));
     }
-    lines.concat()
+    Ok(paths)
+}
+
+/// The first of them, a line each, and whether there are more.
+fn shown(paths: &[String]) -> String {
+    let mut lines: String = paths.iter().take(MAX_ENTRIES).map(|path| format!("{}\n", printable(path))).collect();
+    if paths.len() > MAX_ENTRIES {
+        lines.push_str(&format!("[the first {MAX_ENTRIES} of {}: narrow the pattern or the path]\n", paths.len()));
+    }
+    lines
 }
 
 fn or(text: String, nothing: &str) -> String {
@@ -101,9 +111,27 @@ pub(crate) struct Sought<'a> {
     pub(crate) max: usize,
 }
 
-pub(crate) fn grep(workspace: &Workspace, place: &Place, sought: &Sought<'_>) -> Result<String> {
+/// A line that matches.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct Match {
+    /// Relative to the workspace.
+    path: String,
+    /// From 1.
+    line: usize,
+    /// The line, cut where it is very long.
+    text: String,
+}
+
+pub(crate) fn grep(workspace: &Workspace, place: &Place, sought: &Sought<'_>) -> Result<Both<Vec<Match>>> {
     let regex = Regex::new(sought.pattern)?;
-    let mut found = Found { regex, context: sought.context, left: sought.max, text: String::new(), full: false };
+    let mut found = Found {
+        regex,
+        context: sought.context,
+        left: sought.max,
+        text: String::new(),
+        matches: Vec::new(),
+        full: false,
+    };
     let mut skipped = 0;
     let mut gaps = String::new();
     if place.path().is_file() {
@@ -131,7 +159,7 @@ pub(crate) fn grep(workspace: &Workspace, place: &Place, sought: &Sought<'_>) ->
     if skipped > 0 {
         gaps.push_str(&format!("[{skipped} files were too large or could not be read]\n"));
     }
-    Ok(or(found.text, "[no match]\n") + &gaps)
+    Ok(Both { text: or(found.text, "[no match]\n") + &gaps, result: found.matches })
 }
 
 fn contents(place: &Place) -> Result<Vec<u8>> {
@@ -176,6 +204,7 @@ struct Found {
     /// Matching lines that may still be shown.
     left: usize,
     text: String,
+    matches: Vec<Match>,
     full: bool,
 }
 
@@ -208,7 +237,8 @@ impl Found {
             for (number, line) in lines.iter().enumerate().take(at).skip(from) {
                 self.show(&path, number, line, '-');
             }
-            self.show(&path, at, line, ':');
+            let text = self.show(&path, at, line, ':');
+            self.matches.push(Match { path: relative.to_owned(), line: at + 1, text });
             shown_to = at + 1;
             for (number, line) in lines.iter().enumerate().skip(at + 1).take(self.context) {
                 let last = number + 1 == lines.len() && line.is_empty();
@@ -221,11 +251,14 @@ impl Found {
         }
     }
 
-    fn show(&mut self, path: &str, number: usize, line: &[u8], mark: char) {
+    /// Returns the line without its place.
+    fn show(&mut self, path: &str, number: usize, line: &[u8], mark: char) -> String {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let shown = String::from_utf8_lossy(line.get(..line.len().min(MAX_LINE)).unwrap_or(line));
         let cut = if line.len() > MAX_LINE { " [line cut]" } else { "" };
-        self.text.push_str(&format!("{path}{mark}{}{mark}{shown}{cut}\n", number + 1));
+        let shown = format!("{shown}{cut}");
+        self.text.push_str(&format!("{path}{mark}{}{mark}{shown}\n", number + 1));
+        shown
     }
 }
 
@@ -254,12 +287,12 @@ mod tests {
 
         fn glob(&self, path: &str, pattern: &str) -> String {
             let (workspace, place) = self.at(path);
-            glob(&workspace, &place, pattern).unwrap()
+            glob(&workspace, &place, pattern).unwrap().text
         }
 
         fn grep(&self, path: &str, pattern: &str, glob: Option<&str>, context: usize, max: usize) -> String {
             let (workspace, place) = self.at(path);
-            grep(&workspace, &place, &Sought { pattern, glob, context, max }).unwrap()
+            grep(&workspace, &place, &Sought { pattern, glob, context, max }).unwrap().text
         }
     }
 
@@ -267,11 +300,11 @@ mod tests {
     fn a_listing_marks_folders_and_says_when_there_is_nothing() {
         let files = Files::new(&[("a/b.txt", ""), ("c.txt", "")]);
         let (workspace, place) = files.at("");
-        assert_eq!(list(&workspace, &place, 1).unwrap(), "a/\nc.txt\n");
-        assert_eq!(list(&workspace, &place, 2).unwrap(), "a/\na/b.txt\nc.txt\n");
+        assert_eq!(list(&workspace, &place, 1).unwrap().text, "a/\nc.txt\n");
+        assert_eq!(list(&workspace, &place, 2).unwrap().text, "a/\na/b.txt\nc.txt\n");
         fs::create_dir(files.0.path().join("empty")).unwrap();
         let (workspace, place) = files.at("empty");
-        assert_eq!(list(&workspace, &place, 1).unwrap(), "[nothing here]\n");
+        assert_eq!(list(&workspace, &place, 1).unwrap().text, "[nothing here]\n");
     }
 
     #[test]
@@ -279,9 +312,9 @@ mod tests {
         let names: Vec<String> = (0..1100).map(|i| format!("f{i:04}")).collect();
         let files = Files::new(&names.iter().map(|name| (name.as_str(), "")).collect::<Vec<_>>());
         let (workspace, place) = files.at("");
-        let listed = list(&workspace, &place, 1).unwrap();
+        let listed = list(&workspace, &place, 1).unwrap().text;
         assert_eq!(listed.lines().count(), 1001);
-        assert!(listed.ends_with("f0999\n[the first 1000; there are more: narrow the pattern or the path]\n"));
+        assert!(listed.ends_with("f0999\n[the first 1000 of 1100: narrow the pattern or the path]\n"));
     }
 
     #[test]

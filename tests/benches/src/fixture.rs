@@ -66,6 +66,7 @@ impl Host {
                         source: "bench".into(),
                         tools: ["echo", "cross"].map(|tool| definition(&name, tool)).into(),
                         is_faculty: false,
+                        is_interpreter: false,
                         grant: Some(Grant::parse_toml("llm = { roles = [\"bench\"] }")?),
                     },
                 )
@@ -96,6 +97,7 @@ impl Host {
         RunContext {
             tenant: self.tenant.clone(),
             plugins: self.plugins.clone(),
+            skills: None,
             models,
             watcher: Arc::new(Unwatched),
             budget: Budget::new("bench", Allowance::default()),

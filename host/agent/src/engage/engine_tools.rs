@@ -11,11 +11,16 @@ use animus_core::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-use super::pages::LARGEST_PAGE;
+use super::{execute_code, pages::LARGEST_PAGE, skills};
 use crate::focus::Focus;
 
-/// Their definitions. They need no grant: they reach nothing but the work item itself.
-pub(super) fn definitions() -> [Tool; 3] {
+/// Their definitions, as `by` has them.
+pub(super) fn definitions(focus: &Focus, by: &Principal) -> Vec<Tool> {
+    own().into_iter().chain(execute_code::definition(focus, by)).chain(skills::definitions(focus)).collect()
+}
+
+/// Those that need no grant: they reach nothing but the work item itself.
+fn own() -> [Tool; 3] {
     let types: Vec<_> = EntryType::ALL.iter().map(|t| t.as_str()).collect();
     let reads = Annotations { read_only: true, idempotent: true, ..Annotations::default() };
     let tool = |name: &str, description: &str, properties: Value, required: &[&str], annotations| Tool {
@@ -97,7 +102,8 @@ pub(super) async fn call(
         "ledger_read" => read(focus, by, args).await,
         "read_result" => parse::<Page>(name, args)
             .and_then(|page| focus.pages().read(&page.id, page.offset, page.limit.unwrap_or(LARGEST_PAGE))),
-        _ => return None,
+        execute_code::NAME => return execute_code::call(focus, by, args).await,
+        _ => return skills::call(focus, by, name, args).await,
     };
     Some(text.map(|text| Output { text, ..Output::default() }))
 }
@@ -118,6 +124,6 @@ async fn read(focus: &Focus, by: &Principal, args: &Map<String, Value>) -> Resul
     Ok(if text.is_empty() { "no entries".to_owned() } else { text })
 }
 
-fn parse<T: DeserializeOwned>(tool: &str, args: &Map<String, Value>) -> Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(tool: &str, args: &Map<String, Value>) -> Result<T> {
     T::deserialize(args).map_err(|error| Error::Invalid(format!("the arguments of '{tool}' do not fit: {error}")))
 }

@@ -2,9 +2,12 @@
 //!
 //! One unpaired request spoils a conversation for good, because vendors refuse it on every later call. So what a model
 //! sends is put in order when it arrives ([`adopt`]) and what is sent to a model is put in order before it leaves
-//! ([`repair`]), whoever made it.
+//! ([`repair`]), whoever made it. The engage loop's own conversation is put in order as it grows ([`Ordered`]).
 
-use std::collections::HashSet;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use animus_core::llm::{Content, Message, Role, ToolResult, ToolUse};
 
@@ -46,47 +49,82 @@ fn make_unique(id: &mut String, ids: &mut HashSet<String>) {
 /// a second result or request of the same identifier.
 #[must_use]
 pub fn repair(messages: Vec<Message>) -> Vec<Message> {
-    let mut asked = HashSet::new();
-    let mut repaired: Vec<Message> = Vec::with_capacity(messages.len());
-    let mut open: Vec<ToolUse> = Vec::new();
-    for message in join(messages) {
-        let role = message.role;
-        let mut content = message.content;
-        match role {
-            Role::Assistant => {
-                content.retain(|part| match part {
-                    Content::ToolUse(tool_use) => asked.insert(tool_use.id.clone()),
-                    Content::ToolResult(_) => false,
-                    _ => true,
-                });
+    let mut ordered = Ordered::default();
+    ordered.extend(messages);
+    ordered.messages.into_iter().map(Arc::unwrap_or_clone).collect()
+}
+
+/// A conversation in order, which stays so while it grows: what is added is put in order, and what was there before is
+/// not looked at again.
+#[derive(Clone, Debug, Default)]
+pub struct Ordered {
+    messages: Vec<Arc<Message>>,
+    /// The identifiers of all tool requests so far.
+    asked: HashSet<String>,
+}
+
+impl Ordered {
+    /// The conversation.
+    #[must_use]
+    pub fn messages(&self) -> &[Arc<Message>] {
+        &self.messages
+    }
+
+    /// For changing what messages say. Roles, tool requests, and the identifiers and order of results have to stay.
+    pub(crate) fn messages_mut(&mut self) -> &mut [Arc<Message>] {
+        &mut self.messages
+    }
+
+    /// Adds messages: the outcome is that of [`repair`] for the conversation so far and `messages` together. Returns the
+    /// place of the first message that is new or has changed, which may be one from before: a message that goes on with
+    /// the role of the last one is joined with it.
+    ///
+    /// The conversation so far is complete: requests that `messages` leave open are answered as missing at once. So a
+    /// request is added together with its result.
+    pub fn extend(&mut self, messages: impl IntoIterator<Item = Message>) -> usize {
+        let mut first = self.messages.len();
+        let mut open: Vec<ToolUse> = Vec::new();
+        for Message { role, mut content } in join(messages) {
+            match role {
+                Role::Assistant => {
+                    content.retain(|part| match part {
+                        Content::ToolUse(tool_use) => self.asked.insert(tool_use.id.clone()),
+                        Content::ToolResult(_) => false,
+                        _ => true,
+                    });
+                }
+                Role::User => content = answered(&mut open, content),
             }
-            Role::User => content = answered(&mut open, content),
+            if content.is_empty() {
+                continue;
+            }
+            if role == Role::Assistant && self.messages.is_empty() {
+                self.messages.push(Message::user("Go on.").into());
+            }
+            let last = self.messages.len().saturating_sub(1);
+            match self.messages.last_mut().filter(|last| last.role == role) {
+                // The message between these two turned out empty, or what is added begins with the role of the last.
+                Some(message) => {
+                    Arc::make_mut(message).content.extend(content);
+                    first = first.min(last);
+                }
+                None => self.messages.push(Message { role, content }.into()),
+            }
+            if let Some(last) = self.messages.last().filter(|_| role == Role::Assistant) {
+                open = last.tool_uses().cloned().collect();
+            }
         }
-        if content.is_empty() {
-            continue;
+        let rest = answered(&mut open, Vec::new());
+        if !rest.is_empty() {
+            self.messages.push(Message { role: Role::User, content: rest }.into());
         }
-        if role == Role::Assistant && repaired.is_empty() {
-            repaired.push(Message::user("Go on."));
-        }
-        match repaired.last_mut().filter(|last| last.role == role) {
-            // The message between these two turned out empty.
-            Some(last) => last.content.extend(content),
-            None => repaired.push(Message { role, content }),
-        }
-        if let Some(last) = repaired.last().filter(|_| role == Role::Assistant) {
-            open = last.tool_uses().cloned().collect();
-        }
+        first
     }
-    let rest = answered(&mut open, Vec::new());
-    if !rest.is_empty() {
-        repaired.push(Message { role: Role::User, content: rest });
-    }
-    repaired
 }
 
 /// Joins neighbours of one role, without blank text.
-fn join(messages: Vec<Message>) -> Vec<Message> {
-    let mut joined: Vec<Message> = Vec::with_capacity(messages.len());
+fn join(messages: impl IntoIterator<Item = Message>) -> Vec<Message> {
+    let mut joined: Vec<Message> = Vec::new();
     for mut message in messages {
         message.content.retain(|part| !matches!(part, Content::Text { text } if text.trim().is_empty()));
         match joined.last_mut().filter(|last| last.role == message.role) {
@@ -98,21 +136,22 @@ fn join(messages: Vec<Message>) -> Vec<Message> {
     joined
 }
 
-/// A user's content with one result for each open request first, in their order.
+/// A user's content with one result for each open request first, in their order. Of several results of one request the
+/// first counts.
 fn answered(open: &mut Vec<ToolUse>, content: Vec<Content>) -> Vec<Content> {
-    let (mut results, rest): (Vec<_>, Vec<_>) = content
-        .into_iter()
-        .filter(|part| !matches!(part, Content::ToolUse(_)))
-        .partition(|part| matches!(part, Content::ToolResult(_)));
-    let mut ordered: Vec<Content> = open
-        .drain(..)
-        .map(|tool_use| {
-            let found = results.iter().position(|part| matches!(part, Content::ToolResult(r) if r.id == tool_use.id));
-            found.map_or_else(|| Content::ToolResult(missing(tool_use.id)), |at| results.swap_remove(at))
-        })
-        .collect();
-    ordered.extend(rest);
-    ordered
+    let mut results: HashMap<String, ToolResult> = HashMap::new();
+    let mut rest = Vec::new();
+    for part in content {
+        match part {
+            Content::ToolUse(_) => {}
+            Content::ToolResult(result) => {
+                results.entry(result.id.clone()).or_insert(result);
+            }
+            part => rest.push(part),
+        }
+    }
+    let ordered = open.drain(..).map(|ToolUse { id, .. }| results.remove(&id).unwrap_or_else(|| missing(id)));
+    ordered.map(Content::ToolResult).chain(rest).collect()
 }
 
 fn missing(id: String) -> ToolResult {

@@ -120,7 +120,7 @@ impl Engage<'_> {
 
     async fn call_plugin(&self, name: &str, args: &Map<String, Value>) -> Result<Output> {
         if !self.offered.contains_key(name) {
-            if self.focus.cx().plugins.tool(name).is_none() {
+            if self.focus.plugins().tool(name).is_none() {
                 return Err(unknown_tool(name, self.offered.keys().map(String::as_str)));
             }
             if let Err(denial) = self.by.authority.check(&Capability::Tool(name.to_owned())) {
@@ -139,7 +139,7 @@ impl Engage<'_> {
             format!(
                 "the arguments were cut off after {bytes} bytes, because an answer has at most {} tokens; the tool was \
                  not run: make the arguments shorter, or do it in several calls",
-                self.request.max_tokens.unwrap_or_default()
+                self.conversation.frame().max_tokens.unwrap_or_default()
             )
         } else {
             "the arguments are not a JSON object; the tool was not run".to_owned()

@@ -3,9 +3,8 @@
 use animus_core::{
     Error, Result,
     event::Event,
-    id::Digest,
     journal::{EffectKind, Intent},
-    llm::{Request, Response, ResponseStream, StreamEvent},
+    llm::{ModelInfo, Request, Response, ResponseStream, StreamEvent},
     services::Principal,
 };
 use futures::{StreamExt as _, stream};
@@ -14,7 +13,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Acting, Focus, services::intent};
-use crate::{charge::Charge, engage::pairing};
+use crate::{
+    charge::Charge,
+    conversation::{Conversation, Weight},
+};
 
 /// Pieces of an answer that wait for a slow reader.
 const PIECES: usize = 64;
@@ -28,6 +30,7 @@ enum Sink {
 /// A request with its hold on the budget.
 pub(crate) struct Prepared {
     request: Request,
+    weight: Weight,
     charge: Charge,
 }
 
@@ -40,9 +43,18 @@ impl Focus {
         }
         let model = self.0.cx.models.resolve(&request.model)?;
         request.max_tokens.get_or_insert(model.max_output);
-        request.messages = pairing::repair(request.messages);
-        let charge = Charge::reserve(&self.0.spending, &request, &model)?;
-        Ok(Prepared { request, charge })
+        self.reserve(&Conversation::new(request), &model)
+    }
+
+    /// The same for the next request of a conversation that is fit to send and names its model.
+    pub(crate) fn prepare_next(&self, conversation: &Conversation) -> Result<Prepared> {
+        let model = self.0.cx.models.resolve(&conversation.frame().model)?;
+        self.reserve(conversation, &model)
+    }
+
+    fn reserve(&self, conversation: &Conversation, model: &ModelInfo) -> Result<Prepared> {
+        let charge = Charge::reserve(&self.0.spending, conversation, model)?;
+        Ok(Prepared { request: conversation.request(), weight: conversation.weight(), charge })
     }
 
     /// Makes the call and returns the whole answer.
@@ -50,7 +62,7 @@ impl Focus {
         let intent = llm_intent(by, &prepared);
         let focus = self.clone();
         self.effect(intent, |acting| async move {
-            let Prepared { request, mut charge } = prepared;
+            let Prepared { request, mut charge, .. } = prepared;
             charge.dispatched();
             match focus.0.cx.models.complete(request, acting.cancel).await {
                 Ok(response) => Ok(focus.counted(charge, response)),
@@ -97,7 +109,7 @@ impl Focus {
     }
 
     async fn relay(&self, prepared: Prepared, cancel: CancellationToken, sink: &Sink) -> Result<Response> {
-        let Prepared { request, mut charge } = prepared;
+        let Prepared { request, mut charge, .. } = prepared;
         charge.dispatched();
         let mut answer = match self.0.cx.models.stream(request, cancel.clone()).await {
             Ok(answer) => answer,
@@ -162,11 +174,10 @@ fn failed(charge: Charge, error: Error) -> Error {
 /// The whole conversation would make the journal grow with the square of its length, so the intent holds its digest:
 /// the messages can be rebuilt from the answers before it.
 fn llm_intent(by: &Principal, prepared: &Prepared) -> Intent {
-    let Prepared { request, charge } = prepared;
-    let json = serde_json::to_vec(request).unwrap_or_default();
+    let Prepared { request, weight, charge } = prepared;
     let digest = json!({
-        "sha256": Digest::of(&json),
-        "bytes": json.len(),
+        "sha256": weight.digest,
+        "bytes": weight.bytes,
         "messages": request.messages.len(),
         "max_tokens": request.max_tokens,
         "estimated_tokens": charge.estimate(),

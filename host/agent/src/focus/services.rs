@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use animus_core::{
     Denial, Error, Result,
+    code::{Program, Ran},
     event::Event,
     id::{MemoryId, WorkId},
     journal::{EffectKind, Intent, Outcome},
@@ -77,11 +78,17 @@ impl Services for Focus {
     }
 
     fn tools(&self) -> Vec<Arc<Tool>> {
-        self.tools_in_reach().cloned().collect()
+        self.tools_in_reach()
     }
 
     async fn tool_call(&self, by: &Principal, tool: &str, args: String) -> Result<Output> {
         self.call(Call::by(by, tool, args)).await
+    }
+
+    async fn code_run(&self, by: &Principal, interpreter: &str, program: Program) -> Result<Ran> {
+        // Running a program touches nothing: what it does is journaled, each thing by itself, inside its caller's call.
+        let cx = self.call_context(by.depth.saturating_add(1), by.parent, self.0.cancel.child_token());
+        self.plugins().run_code(&cx, interpreter, &by.authority, program).await
     }
 
     async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement> {

@@ -26,8 +26,8 @@ fn request(text: &str) -> Request {
     Request {
         model: String::new(),
         system: None,
-        messages: vec![Message::user(text)],
-        tools: Vec::new(),
+        messages: vec![Message::user(text).into()],
+        tools: [].into(),
         max_tokens: None,
         temperature: None,
     }
@@ -121,7 +121,7 @@ async fn what_the_run_may_not_call_is_refused_at_the_principal_and_audited() {
     let mut bench = Bench::new(script, plugins);
     bench.cx.tools = Some(["fs.read".parse().unwrap()].into());
     bench.run().await;
-    let offered: Vec<_> = bench.script.last_request().tools.into_iter().map(|tool| tool.name).collect();
+    let offered: Vec<_> = bench.script.last_request().tools.iter().map(|tool| tool.name.clone()).collect();
     assert!(!offered.contains(&"fs.write".to_owned()) && offered.contains(&"fs.read".to_owned()));
     let results = bench.last_results();
     assert!(results[0].is_error && results[0].text.starts_with("denied: tool:fs.write (refused at: principal)"));
@@ -345,8 +345,8 @@ async fn a_plugins_own_conversation_is_put_in_order_before_it_is_sent() {
         async move {
             let mut request = request("go");
             let unanswered = vec![tool_use("a", "fs.read", json!({}))];
-            request.messages.push(Message { role: Role::Assistant, content: unanswered });
-            request.messages.extend([Message::user("well?"), Message::user("go on")]);
+            request.messages.push(Message { role: Role::Assistant, content: unanswered }.into());
+            request.messages.extend(["well?", "go on"].map(|text| Message::user(text).into()));
             cx.services.llm_complete(&by, request).await?;
             Ok(fine())
         }

@@ -211,7 +211,7 @@ async fn a45_the_hosts_own_tools_are_offered_whatever_the_faculty_asks_for() {
     ]);
     let bench = Bench::new(script, plugins);
     bench.run().await;
-    let offered: Vec<_> = bench.script.last_request().tools.into_iter().map(|tool| tool.name).collect();
+    let offered: Vec<_> = bench.script.last_request().tools.iter().map(|tool| tool.name.clone()).collect();
     assert_eq!(offered, ["ledger_append", "ledger_read", "read_result"]);
     let first = bench.script.requests.lock().unwrap()[1].clone();
     let results = crate::support::results(&first.messages);

@@ -12,6 +12,7 @@
 mod docs;
 mod effects;
 mod engage;
+mod growth;
 mod pairing;
 mod runs;
 mod support;

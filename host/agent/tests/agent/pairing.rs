@@ -1,8 +1,8 @@
 //! Whatever a conversation looks like, what is sent is in order.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
-use animus_agent::pairing::{adopt, repair};
+use animus_agent::pairing::{Ordered, adopt, repair};
 use animus_core::llm::{Content, Message, Role, ToolInput, ToolResult, ToolUse};
 use proptest::{collection::vec, prelude::*};
 
@@ -34,6 +34,30 @@ proptest! {
         let repaired = repair(messages);
         crate::support::assert_paired(&repaired);
         prop_assert_eq!(repair(repaired.clone()), repaired);
+    }
+
+    #[test]
+    fn a_conversation_that_grows_is_put_in_order_as_if_it_had_come_whole(
+        messages in vec(message(), 0..6), more in vec(vec(message(), 0..4), 0..4),
+    ) {
+        let (mut grown, mut whole) = (Ordered::default(), repair(messages.clone()));
+        grown.extend(messages);
+        for more in more {
+            let before = grown.messages().to_vec();
+            let first = grown.extend(more.clone());
+            whole.extend(more);
+            whole = repair(whole);
+            let messages: Vec<Message> = grown.messages().iter().map(|message| (**message).clone()).collect();
+            prop_assert_eq!(&messages, &whole);
+            crate::support::assert_paired(&messages);
+            prop_assert!(first <= before.len() && first + 1 >= before.len());
+            for (old, kept) in before.iter().zip(grown.messages()).take(first) {
+                prop_assert!(Arc::ptr_eq(old, kept), "what is not reported as changed is what it was");
+            }
+            for (old, kept) in before.iter().zip(grown.messages()).skip(first) {
+                prop_assert!(old != kept, "what is reported as changed has changed");
+            }
+        }
     }
 
     #[test]

@@ -3,12 +3,14 @@
 mod audit;
 mod completions;
 mod doctor;
+mod exec;
 mod ledger;
 mod memory;
 mod model;
 mod plugin;
 mod run;
 mod secret;
+mod skill;
 mod status;
 mod tool;
 
@@ -56,6 +58,8 @@ struct Global {
 enum Command {
     /// Have a faculty do a piece of work
     Run(run::Run),
+    /// Have an interpreter run a program that reaches the world through tools
+    Exec(exec::Exec),
     /// Make, build, install and grant plugins
     Plugin(plugin::Plugin),
     /// List and call the tools of installed plugins
@@ -64,6 +68,8 @@ enum Command {
     Ledger(ledger::Ledger),
     /// What outlives a piece of work
     Memory(memory::Memory),
+    /// Make, test, install and approve skills
+    Skill(skill::Skill),
     /// The models behind the roles
     Model(model::Model),
     /// Values that the host uses and nobody reads back
@@ -82,10 +88,12 @@ impl Command {
     async fn run(self, cx: &Context) -> Result<Exit> {
         match self {
             Self::Run(run) => run.run(cx).await,
+            Self::Exec(exec) => exec.run(cx).await,
             Self::Plugin(plugin) => plugin.run(cx).await,
             Self::Tool(tool) => tool.run(cx).await,
             Self::Ledger(ledger) => ledger.run(cx).await,
             Self::Memory(memory) => memory.run(cx).await,
+            Self::Skill(skill) => skill.run(cx).await,
             Self::Model(model) => model.run(cx).await,
             Self::Secret(secret) => secret.run(cx).await,
             Self::Audit(audit) => audit.run(cx).await,

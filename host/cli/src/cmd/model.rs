@@ -73,8 +73,8 @@ async fn test(cx: &Context, config: &crate::config::Config, role: &str) -> Resul
     let request = Request {
         model: role.clone(),
         system: None,
-        messages: vec![Message::user("Answer with the single word: ready")],
-        tools: Vec::new(),
+        messages: vec![Message::user("Answer with the single word: ready").into()],
+        tools: [].into(),
         // Models that think before they answer need some room for it.
         max_tokens: Some(1_024),
         temperature: None,

@@ -22,6 +22,8 @@ pub enum Capability {
     Memory(MemoryAccess),
     /// A tool by its full name: `tool:fs.read_file`.
     Tool(String),
+    /// An interpreter plugin that runs the holder's code: `interpreter:python`.
+    Interpreter(String),
     /// A request: `http:GET api.example.org:443`, `http:GET http://localhost:8080`.
     Http {
         /// The method, upper case.
@@ -51,6 +53,7 @@ impl fmt::Display for Capability {
             Self::Ledger(access) => write!(f, "ledger:{access}"),
             Self::Memory(access) => write!(f, "memory:{access}"),
             Self::Tool(tool) => write!(f, "tool:{}", name(tool)),
+            Self::Interpreter(interpreter) => write!(f, "interpreter:{}", name(interpreter)),
             Self::Http { method, scheme, host, port } => match scheme.as_str() {
                 "https" => write!(f, "http:{} {}:{port}", name(method), name(host)),
                 scheme => write!(f, "http:{} {}://{}:{port}", name(method), name(scheme), name(host)),
@@ -81,13 +84,14 @@ impl FromStr for Capability {
                 escape(s)
             ))
         };
-        let kinds = "it begins with llm:, ledger:, memory:, tool:, http:, network:, path: or interface:";
+        let kinds = "it begins with llm:, ledger:, memory:, tool:, interpreter:, http:, network:, path: or interface:";
         let (kind, rest) = s.split_once(':').ok_or_else(|| bad(&kinds))?;
         let capability = match kind {
             "llm" => llm(rest),
             "ledger" => rest.parse().map(Self::Ledger),
             "memory" => rest.parse().map(Self::Memory),
             "tool" => rest.parse::<Pattern>().map(|tool| Self::Tool(tool.to_string())),
+            "interpreter" => rest.parse::<Pattern>().map(|name| Self::Interpreter(name.to_string())),
             "http" => http(rest),
             "network" => rest.parse().map(Self::Network).map_err(|_| invalid("write the address, without a port")),
             "path" => path(rest),

@@ -36,6 +36,9 @@ impl Grant {
             Capability::Tool(name) => {
                 wider.tool.insert(name.parse()?);
             }
+            Capability::Interpreter(name) => {
+                wider.interpreter.insert(name.parse()?);
+            }
             Capability::Http { method, scheme, host, port } => {
                 let host = HostPattern { scheme: Some(scheme.clone()), host: host.clone(), port: Some(*port) };
                 also = wider.http.get_or_insert_default().add(method, host, request.http.as_ref());

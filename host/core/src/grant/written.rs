@@ -19,7 +19,7 @@ use crate::{
 pub(crate) const DEFAULT_METHOD: &str = "GET";
 
 impl Grant {
-    /// Parses a grant file or a ceiling: the keys `llm`, `ledger`, `memory`, `tool`, `http`, `paths` and `limits`.
+    /// Parses a grant file or a ceiling: the keys `llm`, `ledger`, `memory`, `tool`, `interpreter`, `http`, `paths` and `limits`.
     ///
     /// # Errors
     /// [`Error::Invalid`] that lists every problem with its line, one a line.
@@ -48,13 +48,14 @@ impl Grant {
     }
 }
 
-/// What needs no host and no path: models, ledger, memories, tools.
+/// What needs no host and no path: models, ledger, memories, tools, interpreters.
 pub(crate) fn capabilities(table: &mut Table<'_>) -> Grant {
     Grant {
         llm: table.get("llm").and_then(|value| llm(&value)),
         ledger: table.get("ledger").map(|value| value.set()).unwrap_or_default(),
         memory: table.get("memory").map(|value| value.set()).unwrap_or_default(),
         tool: table.get("tool").map(|value| value.set()).unwrap_or_default(),
+        interpreter: table.get("interpreter").map(|value| value.set()).unwrap_or_default(),
         ..Grant::default()
     }
 }

@@ -97,15 +97,17 @@ pub(crate) fn grant() -> impl Strategy<Value = Grant> {
         btree_set(access().prop_map(|(ledger, _)| ledger), 0..3),
         btree_set(access().prop_map(|(_, memory)| memory), 0..3),
         patterns(),
+        patterns(),
         option::of(http()),
         btree_set(path(), 0..4),
         limits(),
     )
-        .prop_map(|(llm, ledger, memory, tool, http, paths, limits)| Grant {
+        .prop_map(|(llm, ledger, memory, tool, interpreter, http, paths, limits)| Grant {
             llm,
             ledger,
             memory,
             tool,
+            interpreter,
             http,
             paths,
             limits,
@@ -122,6 +124,7 @@ pub(crate) fn capability() -> impl Strategy<Value = Capability> {
         access().prop_map(|(ledger, _)| Capability::Ledger(ledger)),
         access().prop_map(|(_, memory)| Capability::Memory(memory)),
         pick(NAMES).prop_map(Capability::Tool),
+        pick(NAMES).prop_map(Capability::Interpreter),
         (method(), pick(&["http", "https"]), pick(HOSTS), port)
             .prop_map(|(method, scheme, host, port)| Capability::Http { method, scheme, host, port }),
         select(ADDRESSES).prop_map(|ip| Capability::Network(ip.parse().unwrap())),

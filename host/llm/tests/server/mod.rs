@@ -231,12 +231,13 @@ pub fn request() -> Request {
     Request {
         model: String::new(),
         system: Some("Be brief.".into()),
-        messages: vec![Message::user("Hello?")],
-        tools: vec![ToolDefinition {
+        messages: vec![Message::user("Hello?").into()],
+        tools: [ToolDefinition {
             name: "fs.read_file".into(),
             description: "Reads a file".into(),
             input_schema: json!({"type": "object", "properties": {"path": {"type": "string"}}}),
-        }],
+        }]
+        .into(),
         max_tokens: None,
         temperature: None,
     }

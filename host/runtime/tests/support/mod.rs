@@ -20,6 +20,7 @@ use std::{
 
 use animus_core::{
     Denial, Error, Result,
+    code::{Program, Ran},
     grant::Grant,
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
     journal::{self, Intent, Outcome},
@@ -27,6 +28,7 @@ use animus_core::{
     llm, memory,
     plugins::PluginSet as _,
     services::{CallContext, EngageOptions, Engagement, Principal, Services},
+    skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::*,
     tool::{Annotations, Output, Tool},
     work::{NewWork, Settlement, State, Work},
@@ -129,6 +131,7 @@ impl FakeTenant {
                 annotations: Annotations::default(),
             }],
             is_faculty: false,
+            is_interpreter: false,
             installed_ms: 0,
             name,
         });
@@ -256,6 +259,43 @@ impl Memories for FakeTenant {
         no()
     }
     async fn memory_tag(&self, _: MemoryId, _: &str) -> Result<()> {
+        no()
+    }
+}
+
+#[async_trait]
+impl Skills for FakeTenant {
+    async fn skill_put(&self, _: &str, _: NewSkill) -> Result<SkillRecord> {
+        no()
+    }
+    async fn skills(&self) -> Result<Vec<SkillRecord>> {
+        no()
+    }
+    async fn skill(&self, _: &SkillName, _: Option<u64>) -> Result<SkillRecord> {
+        no()
+    }
+    async fn skill_versions(&self, _: &SkillName) -> Result<Vec<SkillRecord>> {
+        no()
+    }
+    async fn skill_pending(&self) -> Result<Vec<SkillRecord>> {
+        no()
+    }
+    async fn skill_decide(&self, _: &str, _: &SkillName, _: u64, _: Decision, _: &str) -> Result<SkillRecord> {
+        no()
+    }
+    async fn skill_activated(&self, _: WorkId, _: FocusId, _: &SkillName, _: u64, _: How) -> Result<()> {
+        no()
+    }
+    async fn skill_activations(&self, _: &SkillName) -> Result<SkillUse> {
+        no()
+    }
+    async fn skill_approvals(&self) -> Result<Approvals> {
+        no()
+    }
+    async fn skill_remove(&self, _: &str, _: &SkillName) -> Result<()> {
+        no()
+    }
+    async fn skills_revision(&self) -> Result<u64> {
         no()
     }
 }
@@ -392,6 +432,19 @@ impl Services for FakeServices {
                 snapshot.call_tool(&cx, name, args).await
             }
         }
+    }
+    async fn code_run(&self, by: &Principal, interpreter: &str, program: Program) -> Result<Ran> {
+        let snapshot = self.snapshot.lock().unwrap().upgrade().unwrap();
+        let cx = CallContext {
+            tenant: by.tenant.clone(),
+            focus: by.focus,
+            depth: by.depth + 1,
+            parent: None,
+            cancel: Default::default(),
+            workspace: None,
+            services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
+        };
+        snapshot.run_code(&cx, interpreter, &by.authority, program).await
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {
         no()

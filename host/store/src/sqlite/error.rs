@@ -67,6 +67,8 @@ pub(super) fn json(value: &impl Serialize) -> Result<String> {
 /// Reads columns by name.
 pub(super) trait Columns {
     fn text(&self, column: &str) -> Result<String>;
+    /// None for NULL.
+    fn maybe_text(&self, column: &str) -> Result<Option<String>>;
     fn number(&self, column: &str) -> Result<u64>;
     fn maybe_number(&self, column: &str) -> Result<Option<u64>>;
     fn flag(&self, column: &str) -> Result<bool>;
@@ -85,6 +87,10 @@ fn strange(column: &str, why: &dyn Display) -> Error {
 
 impl Columns for SqliteRow {
     fn text(&self, column: &str) -> Result<String> {
+        self.try_get(column).map_err(|e| strange(column, &e))
+    }
+
+    fn maybe_text(&self, column: &str) -> Result<Option<String>> {
         self.try_get(column).map_err(|e| strange(column, &e))
     }
 

@@ -8,6 +8,7 @@ mod memories;
 mod plugins;
 mod pool;
 mod secrets;
+mod skills;
 mod works;
 
 use std::{

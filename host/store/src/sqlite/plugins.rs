@@ -36,6 +36,7 @@ fn plugin(row: &SqliteRow) -> Result<Plugin> {
         granted,
         tools: row.json("tools")?,
         is_faculty: row.flag("is_faculty")?,
+        is_interpreter: row.flag("is_interpreter")?,
         installed_ms: row.number("installed_ms")?,
     })
 }
@@ -186,7 +187,7 @@ async fn drop_unused_artifacts(tx: &mut SqliteConnection) -> Result<(), sqlx::Er
 #[async_trait]
 impl Plugins for Handle {
     async fn plugin_install(&self, actor: &str, new: NewGeneration) -> Result<Plugin> {
-        let NewGeneration { name, wasm, version, manifest, source, tools, is_faculty, grant } = new;
+        let NewGeneration { name, wasm, version, manifest, source, tools, is_faculty, is_interpreter, grant } = new;
         let what = format!("install the plugin '{name}'");
         let requests = !Manifest::parse(&manifest)?.request.is_nothing();
         let digest = Digest::of(&wasm);
@@ -210,7 +211,7 @@ impl Plugins for Handle {
         .fetch_one(&mut *tx)
         .await
         .during(&what)?;
-        sqlx::query("INSERT INTO plugin_generations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")
+        sqlx::query("INSERT INTO plugin_generations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")
             .bind(self.t())
             .bind(name.as_str())
             .bind(signed(row.number("generation")?))
@@ -222,6 +223,7 @@ impl Plugins for Handle {
             .bind(to_json(&tools)?)
             .bind(is_faculty)
             .bind(now_ms())
+            .bind(is_interpreter)
             .execute(&mut *tx)
             .await
             .during(&what)?;

@@ -7,6 +7,7 @@ pub(crate) mod ledger;
 pub(crate) mod memories;
 pub(crate) mod plugins;
 pub(crate) mod secrets;
+pub(crate) mod skills;
 pub(crate) mod tenants;
 pub(crate) mod works;
 
@@ -89,6 +90,26 @@ macro_rules! suite {
                 a_fault_stays_until_its_source_loads
                 faults_and_their_texts_are_bounded
                 health_and_faults_of_another_tenant_are_out_of_reach
+            }
+            skills {
+                a_version_is_active_at_once_or_waits
+                an_update_is_a_new_version_and_the_old_one_is_kept
+                an_approved_version_takes_the_place_of_the_active_one
+                a_rejected_version_never_becomes_active
+                a_decision_is_made_once
+                of_many_who_decide_at_once_one_does
+                an_old_version_does_not_undo_a_newer_one
+                the_last_ten_versions_and_the_active_one_are_kept
+                what_is_not_a_skill_is_not_stored
+                a_tenant_keeps_so_many_skills_and_no_more
+                a_tenant_keeps_so_many_bytes_and_no_more
+                activations_are_counted_once_for_each_focus
+                what_nobody_approved_is_not_activated
+                decisions_are_counted_also_when_the_skill_is_gone
+                a_removed_skill_leaves_only_its_counts
+                every_change_of_a_skill_raises_the_revision_and_is_audited
+                a_failed_change_of_a_skill_changes_nothing
+                skills_of_another_tenant_are_out_of_reach
             }
             secrets {
                 a_secret_reads_back_and_is_replaced

@@ -34,6 +34,7 @@ fn generation(n: u32) -> NewGeneration {
         source: format!("./notes-{n}"),
         tools: vec![tool],
         is_faculty: false,
+        is_interpreter: false,
         grant: None,
     }
 }

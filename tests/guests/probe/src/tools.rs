@@ -2,6 +2,7 @@ use fixture::{
     Answer, ToolResult, Value,
     animus::{
         faculty::engage,
+        interpreter::{code, types::Program},
         ledger::ledger::{self, EntryType, Filter},
         llm::llm::{self, Content, Message, Request, Role},
         memory::memory::{self, RecallOptions},
@@ -99,6 +100,23 @@ pub fn engage_run(args: &Value) -> Answer {
         temperature: None,
     };
     engage::run(&options).map(|engagement| engagement.text)
+}
+
+/// Gives what the program gave, or why it gave nothing.
+pub fn code_run(args: &Value) -> Answer {
+    let program = Program {
+        name: "test".to_owned(),
+        source: text(args, "source").to_owned(),
+        modules: Vec::new(),
+        entry: None,
+        args: "{}".to_owned(),
+        state: args["state"].as_str().map(|state| state.as_bytes().to_vec()),
+    };
+    let outcome = code::run(text(args, "interpreter"), &program)?;
+    match outcome.failure {
+        None => Ok(outcome.text),
+        Some(failure) => Err(failure.cause.unwrap_or_else(|| fixture::failed(failure.message))),
+    }
 }
 
 /// Calls the host for ever.

@@ -1,15 +1,18 @@
 //! Scripted fakes of the ports, and a bench to run the loop on.
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeMap, VecDeque},
+    fmt::Debug,
     sync::{Arc, Mutex},
 };
 
 use animus_agent::{RunContext, RunReport};
 use animus_core::{
-    Error, Result,
+    Denial, Error, Result,
     authority::Authority,
     budget::{Allowance, Budget},
+    code::{Description, Program, Ran, Tested},
     event::{Event, Watcher},
     grant::{Grant, LedgerAccess, LlmGrant},
     id::{Digest, PluginName},
@@ -163,12 +166,17 @@ type ToolFn = Box<dyn Fn(CallContext, Value) -> BoxFuture<'static, Result<Output
 type TurnFn = Box<dyn Fn(usize) -> Turn + Send>;
 type FacultyFn = Box<dyn Fn(CallContext, Principal, Task) -> BoxFuture<'static, Result<FacultyOutcome>> + Send + Sync>;
 
+type CodeFn = Box<dyn Fn(CallContext, Authority, Program) -> BoxFuture<'static, Result<Ran>> + Send + Sync>;
+
 /// A snapshot whose plugins are closures.
 pub struct FakePlugins {
     loaded: Vec<Arc<Loaded>>,
     tools: Vec<Arc<Tool>>,
     functions: BTreeMap<String, ToolFn>,
     faculty: FacultyFn,
+    interpreter: CodeFn,
+    /// Denials of tools whose plugin awaits a grant.
+    pub awaiting: Vec<Denial>,
 }
 
 pub fn text(text: impl Into<String>) -> Result<Output> {
@@ -193,8 +201,14 @@ impl FakePlugins {
     pub fn with_faculty(
         faculty: impl Fn(CallContext, Principal, Task) -> BoxFuture<'static, Result<FacultyOutcome>> + Send + Sync + 'static,
     ) -> Self {
-        let mut plugins =
-            Self { loaded: Vec::new(), tools: Vec::new(), functions: BTreeMap::new(), faculty: Box::new(faculty) };
+        let mut plugins = Self {
+            loaded: Vec::new(),
+            tools: Vec::new(),
+            functions: BTreeMap::new(),
+            faculty: Box::new(faculty),
+            interpreter: Box::new(|_, _, _| async { panic!("no interpreter") }.boxed()),
+            awaiting: Vec::new(),
+        };
         plugins.grant(Grant {
             tool: ["*".parse().unwrap()].into(),
             llm: Some(LlmGrant { roles: ["*".parse().unwrap()].into(), max_tokens: 8_192 }),
@@ -214,8 +228,30 @@ impl FakePlugins {
             digest: Digest::of(b"assistant"),
             authority: Arc::new(authority),
             is_faculty: true,
+            is_interpreter: false,
             tools: Vec::new(),
         })];
+    }
+
+    /// An interpreter plugin, `python`.
+    pub fn interpreter(
+        mut self,
+        run: impl Fn(CallContext, Authority, Program) -> BoxFuture<'static, Result<Ran>> + Send + Sync + 'static,
+    ) -> Self {
+        let name = PluginName::new("python").unwrap();
+        let nothing = Grant::default();
+        let authority = Authority::new(name.clone(), nothing.clone(), nothing.clone(), nothing);
+        self.loaded.push(Arc::new(Loaded {
+            name,
+            generation: 1,
+            digest: Digest::of(b"python"),
+            authority: Arc::new(authority),
+            is_faculty: false,
+            is_interpreter: true,
+            tools: Vec::new(),
+        }));
+        self.interpreter = Box::new(run);
+        self
     }
 
     pub fn tool(
@@ -286,6 +322,22 @@ impl PluginSet for FakePlugins {
         function(cx.clone(), serde_json::from_str(&args).unwrap()).await
     }
 
+    async fn run_code(&self, cx: &CallContext, _: &str, by: &Authority, program: Program) -> Result<Ran> {
+        (self.interpreter)(cx.clone(), by.clone(), program).await
+    }
+
+    async fn describe_code(&self, _: &CallContext, _: &str, _: Program) -> Result<Description> {
+        Ok(Description::default())
+    }
+
+    async fn test_code(&self, _: &CallContext, _: &str, _: &Authority, _: Program) -> Result<Vec<Tested>> {
+        Ok(Vec::new())
+    }
+
+    fn awaiting(&self, tool: &str) -> Option<Denial> {
+        self.awaiting.iter().find(|denial| denial.capability == format!("tool:{tool}")).cloned()
+    }
+
     async fn engage(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<FacultyOutcome> {
         if self.plugin(faculty).is_none() {
             return Err(Error::NotFound(format!("there is no plugin '{faculty}'")));
@@ -325,6 +377,7 @@ impl Bench {
     pub fn new(script: Arc<Script>, plugins: FakePlugins) -> Self {
         let (tenant, watch) = (Arc::new(FakeTenant::default()), Arc::new(Watch::default()));
         let cx = RunContext {
+            skills: None,
             tenant: tenant.clone(),
             plugins: Arc::new(plugins),
             models: script.clone(),
@@ -379,18 +432,18 @@ impl Bench {
 }
 
 /// The results in the last message.
-pub fn results(messages: &[Message]) -> Vec<ToolResult> {
+pub fn results<M: Borrow<Message>>(messages: &[M]) -> Vec<ToolResult> {
     let result = |part: &Content| match part {
         Content::ToolResult(result) => Some(result.clone()),
         _ => None,
     };
-    messages.last().unwrap().content.iter().filter_map(result).collect()
+    messages.last().unwrap().borrow().content.iter().filter_map(result).collect()
 }
 
 /// Roles alternate, the user begins, and every tool request has exactly one result, in the next message.
-pub fn assert_paired(messages: &[Message]) {
+pub fn assert_paired<M: Borrow<Message> + Debug>(messages: &[M]) {
     let mut open: Vec<String> = Vec::new();
-    for (at, message) in messages.iter().enumerate() {
+    for (at, message) in messages.iter().map(Borrow::borrow).enumerate() {
         assert_eq!(message.role, if at % 2 == 0 { Role::User } else { Role::Assistant }, "{messages:#?}");
         assert!(!message.content.is_empty(), "{messages:#?}");
         let answered: Vec<String> = results(std::slice::from_ref(message)).into_iter().map(|r| r.id).collect();

@@ -12,9 +12,10 @@ use animus_core::{
     journal::{Intent, Outcome, Record},
     ledger::{Entry, EntryType, Filter},
     memory::{Hit, Memory, NewMemory, Query},
+    skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::{
         Audit, AuditEntry, AuditVerdict, Generation, Journal, Ledger, Memories, NewGeneration, Plugin, PluginFault,
-        Plugins, SecretValue, Secrets, Tenant, Works,
+        Plugins, SecretValue, Secrets, Skills, Tenant, Works,
     },
     work::{NewWork, Settlement, State, Work},
 };
@@ -263,6 +264,43 @@ impl Plugins for FakeTenant {
         unused()
     }
     async fn plugin_faults(&self) -> Result<Vec<PluginFault>> {
+        unused()
+    }
+}
+
+#[async_trait]
+impl Skills for FakeTenant {
+    async fn skill_put(&self, _: &str, _: NewSkill) -> Result<SkillRecord> {
+        unused()
+    }
+    async fn skills(&self) -> Result<Vec<SkillRecord>> {
+        unused()
+    }
+    async fn skill(&self, _: &SkillName, _: Option<u64>) -> Result<SkillRecord> {
+        unused()
+    }
+    async fn skill_versions(&self, _: &SkillName) -> Result<Vec<SkillRecord>> {
+        unused()
+    }
+    async fn skill_pending(&self) -> Result<Vec<SkillRecord>> {
+        unused()
+    }
+    async fn skill_decide(&self, _: &str, _: &SkillName, _: u64, _: Decision, _: &str) -> Result<SkillRecord> {
+        unused()
+    }
+    async fn skill_activated(&self, _: WorkId, _: FocusId, _: &SkillName, _: u64, _: How) -> Result<()> {
+        unused()
+    }
+    async fn skill_activations(&self, _: &SkillName) -> Result<SkillUse> {
+        unused()
+    }
+    async fn skill_approvals(&self) -> Result<Approvals> {
+        unused()
+    }
+    async fn skill_remove(&self, _: &str, _: &SkillName) -> Result<()> {
+        unused()
+    }
+    async fn skills_revision(&self) -> Result<u64> {
         unused()
     }
 }

@@ -69,7 +69,9 @@ fn list_text(listed: &Listed) -> String {
             1 => Some("1 tool".to_owned()),
             n => Some(format!("{n} tools")),
         };
-        let offers = plugin.is_faculty.then(|| "faculty".to_owned()).into_iter().chain(tools).collect::<Vec<_>>();
+        let kinds = [(plugin.is_faculty, "faculty"), (plugin.is_interpreter, "interpreter")];
+        let kinds = kinds.into_iter().filter_map(|(is, kind)| is.then(|| kind.to_owned()));
+        let offers = kinds.chain(tools).collect::<Vec<_>>();
         table.row([
             (BOLD, plugin.name.to_string()),
             plain(&plugin.version),
@@ -115,6 +117,7 @@ struct Inspected {
     digest: Digest,
     bytes: usize,
     is_faculty: bool,
+    is_interpreter: bool,
     imports: Vec<String>,
     exports: Vec<String>,
     /// What the imports need.
@@ -180,6 +183,7 @@ impl Inspect {
             digest: inspection.digest,
             bytes: inspection.size,
             is_faculty: inspection.is_faculty,
+            is_interpreter: inspection.is_interpreter,
             imports: inspection.imports,
             exports: inspection.exports,
             capabilities: inspection.capabilities,

@@ -1,0 +1,93 @@
+//! Code that an agent or an operator has an interpreter run, and the sessions that join runs of one focus.
+
+use std::collections::BTreeMap;
+
+use animus_core::{
+    Error, Result,
+    authority::Authority,
+    code::{Program, Ran},
+    grant::Capability,
+    journal::{EffectKind, Intent},
+    limits::Limits,
+    services::Principal,
+};
+use serde_json::json;
+
+use super::{Focus, lock};
+
+/// The most sessions of one focus; each may keep [`MAX_STATE`](animus_core::code::MAX_STATE) bytes.
+const MAX_SESSIONS: usize = 8;
+/// How the journal calls it.
+const SUBJECT: &str = "execute_code";
+
+/// One run to be made.
+pub(crate) struct Execution {
+    /// The interpreter plugin.
+    pub(crate) interpreter: String,
+    /// The program, without its session's state.
+    pub(crate) program: Program,
+    /// The session that it belongs to, if any.
+    pub(crate) session: Option<String>,
+    /// The longest that it may take by the clock, in milliseconds; the limits of the grants where none.
+    pub(crate) wall_ms: Option<u64>,
+}
+
+/// What earlier runs left, by who ran them, interpreter and name.
+#[derive(Default)]
+pub(super) struct Sessions(BTreeMap<(String, String, String), Vec<u8>>);
+
+impl Sessions {
+    fn state(&self, key: &(String, String, String)) -> Result<Vec<u8>> {
+        match self.0.get(key) {
+            Some(state) => Ok(state.clone()),
+            None if self.0.len() >= MAX_SESSIONS => Err(Error::BudgetExhausted(format!(
+                "a task has at most {MAX_SESSIONS} sessions of code; go on in one of them"
+            ))),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Focus {
+    /// Has an interpreter run a program as `by`, who must be granted that interpreter. Journaled as one effect; what the
+    /// program does is journaled inside it.
+    pub(crate) async fn execute(&self, by: &Principal, execution: Execution) -> Result<Ran> {
+        let Execution { interpreter, mut program, session, wall_ms } = execution;
+        if let Err(denial) = by.authority.check(&Capability::Interpreter(interpreter.clone())) {
+            return Err(self.refuse(denial).await);
+        }
+        program.modules.extend(self.skill_modules());
+        program.check()?;
+        let authority = bounded(&by.authority, wall_ms);
+        let request = json!({ "interpreter": interpreter, "code": program.source, "args": program.args,
+            "session": session, "wall_ms": wall_ms });
+        let caller = by.authority.plugin().to_string();
+        let key = session.map(|session| (caller.clone(), interpreter.clone(), session));
+        program.state = key.as_ref().map(|key| lock(&self.0.sessions).state(key)).transpose()?;
+        let intent = Intent {
+            kind: EffectKind::Tool,
+            caller,
+            subject: SUBJECT.to_owned(),
+            request: super::bounded(&request),
+            parent: by.parent,
+        };
+        let (focus, depth) = (self.clone(), by.depth.saturating_add(1));
+        let mut ran = self
+            .effect(intent, move |acting| async move {
+                let cx = focus.call_context(depth, acting.seq, acting.cancel);
+                focus.plugins().run_code(&cx, &interpreter, &authority, program).await
+            })
+            .await?;
+        if let (Some(key), Some(state)) = (key, ran.state.take()) {
+            lock(&self.0.sessions).0.insert(key, state);
+        }
+        Ok(ran)
+    }
+}
+
+fn bounded(authority: &Authority, wall_ms: Option<u64>) -> Authority {
+    match wall_ms {
+        Some(wall_ms) => authority.bounded(&Limits { wall_ms, ..Limits::unlimited() }),
+        None => authority.clone(),
+    }
+}

@@ -1,0 +1,85 @@
+//! The port to where skills are kept and made.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Catalog, SkillFiles, SkillOrigin, SkillRecord};
+use crate::{Result, authority::Authority, code::Tested, id::PluginName, plugins::PluginSet, services::CallContext};
+
+/// What happens to a skill that an agent makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// It serves at once.
+    Auto,
+    /// It waits until an operator approves it.
+    #[default]
+    Ask,
+    /// Agents make none.
+    Never,
+}
+
+/// How far skills may go in one focus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// What happens to a skill that an agent makes.
+    pub create: Policy,
+    /// The most skills that activate themselves.
+    pub max_auto: usize,
+    /// The most tokens of all active skills' prompts, estimated.
+    pub max_prompt_tokens: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { create: Policy::default(), max_auto: 3, max_prompt_tokens: 8_000 }
+    }
+}
+
+/// A skill that was made.
+pub struct Created {
+    /// The version, active or waiting.
+    pub record: SkillRecord,
+    /// How its tests went.
+    pub tests: Vec<Tested>,
+    /// The plugin that it was compiled into, where it has code and serves.
+    pub plugin: Option<Serving>,
+}
+
+/// A plugin that serves, and the snapshot in which it does.
+pub struct Serving {
+    /// The plugin.
+    pub name: PluginName,
+    /// Its tools, by full name.
+    pub tools: Vec<String>,
+    /// The tenant's plugins with this one among them.
+    pub plugins: Arc<dyn PluginSet>,
+}
+
+/// Where a tenant's skills are kept and made.
+#[async_trait]
+pub trait Workshop: Send + Sync {
+    /// How far skills may go.
+    fn rules(&self) -> Rules;
+
+    /// The active skills as they are now.
+    async fn catalog(&self) -> Result<Arc<Catalog>>;
+
+    /// Checks, tests and compiles a skill that an agent made, and has it serve or wait, as the policy says. `by` is
+    /// whose authority bounds it: it gets nothing that `by` does not hold. `plugins` are those of the focus; tests run
+    /// there, in `cx`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] with all that is wrong with it, failing tests included; [`crate::Error::Denied`] for
+    /// what goes beyond `by`, or when the policy is never; [`crate::Error::Conflict`] for the name of a plugin or of a
+    /// person's skill.
+    async fn create(
+        &self,
+        cx: &CallContext,
+        plugins: &dyn PluginSet,
+        by: &Authority,
+        files: SkillFiles,
+        origin: SkillOrigin,
+    ) -> Result<Created>;
+}

@@ -1,0 +1,361 @@
+//! From a skill's folder to a plugin that serves: describe, bound by its creator, test, compile, try, install.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use animus_core::{
+    Denial, Error, Gate, Result, Unlock,
+    authority::Authority,
+    code::{Module, Program, Tested},
+    grant::Grant,
+    id::PluginName,
+    limits::{Limits, SomeLimits},
+    manifest::Manifest,
+    plugins::PluginSet,
+    services::CallContext,
+    skill::{
+        Author, Catalog, Created, Decision, NewSkill, Policy, Rules, Serving, Skill, SkillCode, SkillFiles, SkillName,
+        SkillOrigin, SkillRecord, Workshop,
+    },
+    store::{NewGeneration, Plugin, PluginState, Tenant},
+    tool::Tool,
+};
+use async_trait::async_trait;
+use serde_json::json;
+
+use super::{Thin, compile, interfaces, manifest};
+use crate::{Inspection, Prepared, Registry};
+
+/// The name under which a skill's tests import its code.
+const TESTED_AS: &str = "skill";
+
+/// A skill's plugin, ready to be installed.
+#[derive(Clone, Debug)]
+pub struct Forged {
+    /// The skill.
+    pub skill: Skill,
+    /// The component.
+    pub wasm: Arc<[u8]>,
+    /// What it is.
+    pub inspection: Inspection,
+    /// Its tools, by full name.
+    pub tools: Vec<Tool>,
+    /// The most that it may be granted: what it requests, which is within its creator's authority and limits.
+    pub grant: Grant,
+    /// How its tests went.
+    pub tests: Vec<Tested>,
+}
+
+impl Forged {
+    /// Whether it has tests and all of them passed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the failures, or that there is no test.
+    pub fn expect_tested(&self) -> Result<()> {
+        if self.tests.is_empty() {
+            return Err(Error::Invalid(format!(
+                "the skill '{}' has code and no test; give it functions test_… that import from '{TESTED_AS}' and assert",
+                self.skill.name
+            )));
+        }
+        let failed: Vec<String> = self
+            .tests
+            .iter()
+            .filter_map(|test| test.failure.as_ref().map(|failure| (test, failure)))
+            .map(|(test, failure)| {
+                let why = if failure.traceback.is_empty() { &failure.message } else { &failure.traceback };
+                format!("{}: {}", test.name, why.trim_end())
+            })
+            .collect();
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!("{} of {} tests failed:\n{}", failed.len(), self.tests.len(), failed.join("\n"))))
+    }
+}
+
+/// Makes plugins of skills, for one tenant.
+pub struct Forge {
+    registry: Arc<Registry>,
+    tenant: Arc<dyn Tenant>,
+    ceiling: Grant,
+    rules: Rules,
+    catalog: Mutex<Option<(u64, Arc<Catalog>)>>,
+}
+
+impl Forge {
+    /// A forge for a tenant.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>, tenant: Arc<dyn Tenant>, ceiling: Grant, rules: Rules) -> Self {
+        Self { registry, tenant, ceiling, rules, catalog: Mutex::default() }
+    }
+
+    /// Makes the plugin of a skill that has code; none for one that has none. Installs nothing. Tests run as the skill
+    /// would; whether they passed, [`Forged::expect_tested`] says.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with all that is wrong with its folder or code; [`Error::Denied`] for a capability that `by`
+    /// does not hold; what the interpreter, the compiler and the trial fail with.
+    pub async fn forge(
+        &self,
+        cx: &CallContext,
+        plugins: &dyn PluginSet,
+        by: &Authority,
+        files: &SkillFiles,
+    ) -> Result<Option<Forged>> {
+        let skill = files.skill(None)?;
+        let Some(code) = files.code(&skill)? else { return Ok(None) };
+        let name = plugin_name(&skill.name)?;
+        let interpreter = code.interpreter.as_str();
+        let program = program(&code);
+        let described = plugins.describe_code(cx, interpreter, program.clone()).await?;
+        let mut problems: Vec<String> =
+            described.problems.iter().map(|problem| format!("{}, {problem}", program.name)).collect();
+        if described.tools.is_empty() && problems.is_empty() {
+            problems.push(format!("{} has no public function, so there is no tool in it", program.name));
+        }
+        if !problems.is_empty() {
+            let text = problems.join("\n- ");
+            return Err(Error::Invalid(format!(
+                "the code of the skill '{}' cannot become tools:\n- {text}",
+                skill.name
+            )));
+        }
+        let version = format!("{}.0.0", skill.version);
+        let description = skill.line().description;
+        let text =
+            manifest(name.as_str(), &version, &description, &described.uses, interpreter, SomeLimits::default())?;
+        let request = Manifest::parse(&text)?.request;
+        let grant = bounded(&name, request.clone(), by)?;
+        let authority = Authority::new(name, request, grant.clone(), self.ceiling.clone());
+        let tests = test(cx, plugins, &authority, &skill, &code).await?;
+        let wasm: Arc<[u8]> = compile(&Thin {
+            manifest: &text,
+            provenance: &json!({ "skill": skill.name, "files": files.digest(), "interpreter": interpreter }),
+            interpreter,
+            name: &program.name,
+            source: &program.source,
+            modules: &program.modules.iter().map(|m| (m.name.clone(), m.source.clone())).collect::<Vec<_>>(),
+            tools: &described.tools,
+            imports: &interfaces(&described.uses)?,
+        })?
+        .into();
+        let Prepared { inspection, tools } = self.registry.prepare(wasm.clone()).await?;
+        Ok(Some(Forged { skill, wasm, inspection, tools, grant, tests }))
+    }
+
+    /// Installs what was forged, as a generation of the skill's plugin. Without a grant it keeps the one there is, or
+    /// awaits one.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when a plugin of that name is no skill's.
+    pub async fn install(&self, actor: &str, forged: &Forged, grant: Option<Grant>) -> Result<Plugin> {
+        self.expect_free(&forged.skill.name).await?;
+        let manifest = &forged.inspection.manifest;
+        let new = NewGeneration {
+            name: manifest.name.clone(),
+            wasm: forged.wasm.clone(),
+            version: manifest.version.to_string(),
+            manifest: forged.inspection.manifest_text.clone(),
+            source: source(&forged.skill.name),
+            tools: forged.tools.clone(),
+            is_faculty: false,
+            is_interpreter: false,
+            grant,
+        };
+        self.tenant.plugin_install(actor, new).await
+    }
+
+    /// Decides about a version that waits. Approving compiles it again: the same files give the same component.
+    ///
+    /// # Errors
+    /// As [`Forge::forge`], [`Forge::install`] and the store's own.
+    pub async fn approve(
+        &self,
+        cx: &CallContext,
+        plugins: &dyn PluginSet,
+        by: &Authority,
+        actor: &str,
+        waiting: &SkillRecord,
+        reason: &str,
+    ) -> Result<(SkillRecord, Option<Plugin>)> {
+        let plugin = match self.forge(cx, plugins, by, &waiting.files).await? {
+            Some(forged) => {
+                forged.expect_tested()?;
+                Some(self.install(actor, &forged, Some(self.grant_of(waiting, &forged))).await?)
+            }
+            None => None,
+        };
+        let plugin_generation = plugin.as_ref().map(|plugin| plugin.generation);
+        let decision = Decision::Approve { plugin_generation };
+        let record = self.tenant.skill_decide(actor, &waiting.name, waiting.version, decision, reason).await?;
+        Ok((record, plugin))
+    }
+
+    /// What its creator held when it was made bounds it, whoever approves it.
+    fn grant_of(&self, waiting: &SkillRecord, forged: &Forged) -> Grant {
+        let bound = waiting.report.as_ref().and_then(|report| report.get("grant").cloned());
+        match bound.and_then(|grant| serde_json::from_value::<Grant>(grant).ok()) {
+            Some(bound) => forged.grant.meet(&bound),
+            None => forged.grant.clone(),
+        }
+    }
+
+    /// Refuses the name of a plugin that is not a skill's: a skill must not pass for it.
+    async fn expect_free(&self, skill: &SkillName) -> Result<()> {
+        let name = plugin_name(skill)?;
+        match self.tenant.plugin(&name).await {
+            Ok(plugin) if plugin.source != source(skill) => Err(Error::Conflict(format!(
+                "there is a plugin '{name}' that is not this skill's; give the skill another name"
+            ))),
+            Ok(_) | Err(Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An agent may go on with what agents made, and leaves people's skills alone.
+    async fn expect_agents(&self, skill: &SkillName) -> Result<()> {
+        match self.tenant.skill(skill, None).await {
+            Ok(there) if there.created_by == Author::Human => {
+                Err(Error::Conflict(format!("the skill '{skill}' is a person's; choose another name")))
+            }
+            Ok(_) | Err(Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[async_trait]
+impl Workshop for Forge {
+    fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    async fn catalog(&self) -> Result<Arc<Catalog>> {
+        let revision = self.tenant.skills_revision().await?;
+        let kept = self.catalog.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, catalog)) = kept.filter(|(of, _)| *of == revision) {
+            return Ok(catalog);
+        }
+        let mut entries = Vec::new();
+        for record in self.tenant.skills().await? {
+            match record.entry() {
+                Ok(entry) => entries.push(entry),
+                Err(error) => tracing::error!(skill = %record.name, %error, "skill left out"),
+            }
+        }
+        let catalog = Arc::new(Catalog::new(entries)?);
+        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Some((revision, catalog.clone()));
+        Ok(catalog)
+    }
+
+    async fn create(
+        &self,
+        cx: &CallContext,
+        plugins: &dyn PluginSet,
+        by: &Authority,
+        files: SkillFiles,
+        origin: SkillOrigin,
+    ) -> Result<Created> {
+        let actor = format!("plugin:{}", by.plugin());
+        if self.rules.create == Policy::Never {
+            let denial = Denial {
+                who: by.plugin().to_string(),
+                capability: "skill:create".to_owned(),
+                gate: Gate::Policy,
+                unlock: Unlock::AskOperator,
+                command: Some("set skills.create in animus.toml to 'ask' or 'auto'".to_owned()),
+            };
+            return Err(denial.into());
+        }
+        let skill = files.skill(None)?;
+        self.expect_agents(&skill.name).await?;
+        self.expect_free(&skill.name).await?;
+        let forged = self.forge(cx, plugins, by, &files).await?;
+        if let Some(forged) = &forged {
+            forged.expect_tested()?;
+        }
+        let tests = forged.as_ref().map_or(Vec::new(), |forged| forged.tests.clone());
+        let report = forged.as_ref().map(|forged| {
+            json!({ "tests": tests, "tools": forged.tools, "digest": forged.inspection.digest, "grant": forged.grant })
+        });
+        let pending = self.rules.create == Policy::Ask;
+        let plugin = match forged.as_ref().filter(|_| !pending) {
+            Some(forged) => Some(self.install(&actor, forged, Some(forged.grant.clone())).await?),
+            None => None,
+        };
+        let new = NewSkill {
+            files,
+            created_by: Author::Animus,
+            origin,
+            pending,
+            plugin_generation: plugin.as_ref().map(|plugin| plugin.generation),
+            report,
+        };
+        let record = self.tenant.skill_put(&actor, new).await?;
+        let plugin = match plugin.filter(|plugin| plugin.state == PluginState::Serving) {
+            Some(plugin) => Some(Serving {
+                name: plugin.name,
+                tools: plugin.tools.into_iter().map(|tool| tool.name).collect(),
+                plugins: self.registry.refresh(&self.tenant, &self.ceiling).await?,
+            }),
+            None => None,
+        };
+        Ok(Created { record, tests, plugin })
+    }
+}
+
+/// Where the store says that a skill's plugin comes from.
+#[must_use]
+pub fn source(skill: &SkillName) -> String {
+    format!("skill:{skill}")
+}
+
+/// A skill's plugin has the skill's name.
+fn plugin_name(skill: &SkillName) -> Result<PluginName> {
+    PluginName::new(skill.as_str()).map_err(|_| {
+        Error::Invalid(format!("a skill with code needs a name that begins with a letter, unlike '{skill}'"))
+    })
+}
+
+fn program(code: &SkillCode<'_>) -> Program {
+    let modules = code.modules.iter().map(|(name, source)| Module { name: name.clone(), source: (*source).to_owned() });
+    let (name, source) = code.source;
+    Program { modules: modules.collect(), ..Program::body(name, source) }
+}
+
+/// What of a skill's request its creator can give: all of it, or nothing.
+fn bounded(name: &PluginName, request: Grant, by: &Authority) -> Result<Grant> {
+    if let Err(beyond) = request.within(by.effective()) {
+        let denial = Denial {
+            who: name.to_string(),
+            capability: beyond.join(", "),
+            gate: Gate::Principal,
+            unlock: Unlock::AskOperator,
+            command: None,
+        };
+        return Err(denial.into());
+    }
+    let limits = SomeLimits::all(by.limits().meet(Limits::default()));
+    Ok(Grant { limits, ..request.meet(by.effective()) })
+}
+
+/// Runs the skill's tests as the skill, each file by itself.
+async fn test(
+    cx: &CallContext,
+    plugins: &dyn PluginSet,
+    authority: &Authority,
+    skill: &Skill,
+    code: &SkillCode<'_>,
+) -> Result<Vec<Tested>> {
+    let (path, source) = code.source;
+    let stem = path.rsplit('/').next().and_then(|file| file.strip_suffix(".py")).unwrap_or("tools");
+    let own = [TESTED_AS.to_owned(), format!("skills.{}.scripts.{stem}", skill.name.snake())];
+    let mut tested = Vec::new();
+    for (path, text) in &code.tests {
+        let mut tests = program(code);
+        tests.modules.extend(own.iter().map(|name| Module { name: name.clone(), source: source.to_owned() }));
+        let tests = Program { name: (*path).to_owned(), source: (*text).to_owned(), ..tests };
+        tested.extend(plugins.test_code(cx, code.interpreter.as_str(), authority, tests).await?);
+    }
+    Ok(tested)
+}

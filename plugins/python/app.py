@@ -1,0 +1,61 @@
+"""The interpreter plugin: what componentize-py imports before it takes the snapshot."""
+
+import sys
+
+from animus import errors, host
+from animus_python import describe as describing
+from animus_python import loop, preload, sandbox, testing, timezones
+from animus_python import run as running
+
+MISSING = sorted(set(preload.standard_library()) - preload.ABSENT)
+ZONES = timezones.preload()
+if sys.platform == "wasi" and (MISSING or not ZONES):
+    raise ImportError(f"the snapshot would lack {', '.join(MISSING) or 'the time zones (package tzdata)'}")
+host.preload()
+sandbox.install()
+loop.install()
+
+
+class Interpreter:
+    """`animus:interpreter/interpreter`."""
+
+    def run(self, program):
+        try:
+            return running.run(program)
+        except Exception as error:
+            raise host.failure(errors.Internal(f"run {program.name}: {type(error).__name__}: {error}")) from None
+
+    def describe(self, program):
+        try:
+            return describing.describe(program)
+        except Exception as error:
+            raise host.failure(errors.Internal(f"describe {program.name}: {type(error).__name__}: {error}")) from None
+
+    def test(self, program):
+        try:
+            return testing.test(program)
+        except errors.Error as error:
+            raise host.failure(error) from None
+        except Exception as error:
+            raise host.failure(errors.Internal(f"test {program.name}: {type(error).__name__}: {error}")) from None
+
+    def warm(self) -> None:
+        types = host.interpreter_types()
+        running.run(types.Program("<warm>", WARM, [], None, "{}", None))
+
+
+WARM = """
+import json
+def twice(n: int) -> int:
+    return 2 * n
+try:
+    raise ValueError("warm")
+except ValueError as error:
+    print(error)
+return json.loads(json.dumps({"value": [twice(i) for i in range(3)], "text": f"{1.5:.2f}"}))
+"""
+
+# Once before the snapshot, so that what the first run makes is in it.
+Interpreter().warm()
+preload.touch()
+preload.settle()

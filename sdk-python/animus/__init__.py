@@ -1,0 +1,16 @@
+"""What Python code in Animus is written against: tools, models, the ledger and memory, and how to offer tools.
+
+Everything that it reaches, it reaches by the host, under a grant. What is refused raises `animus.errors.Denied`.
+"""
+
+from . import errors as errors
+from . import ledger as ledger
+from . import llm as llm
+from . import memory as memory
+from .errors import Error as Error
+from .plugin import ToolOutput as ToolOutput
+from .plugin import tool as tool
+from .toolbox import Record as Record
+from .toolbox import tools as tools
+
+__all__ = ["Error", "Record", "ToolOutput", "errors", "ledger", "llm", "memory", "tool", "tools"]

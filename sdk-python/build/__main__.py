@@ -1,0 +1,7 @@
+"""`python3 sdk-python/build`: see `builder.py`."""
+
+import sys
+
+import builder
+
+sys.exit(builder.main())

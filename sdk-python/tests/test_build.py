@@ -1,0 +1,107 @@
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SDK = pathlib.Path(__file__).parent.parent
+sys.path[:0] = [str(SDK / "build")]
+
+import builder
+import component
+from component import section, text, u32, vec
+
+SOCKETS = "wasi:sockets/tcp@0.2.9"
+
+
+def instance(name: str, type_: int) -> bytes:
+    return b"\0" + text(name) + b"\x05" + u32(type_)
+
+
+def sample() -> bytes:
+    """A component that imports two instances, takes a function and a type of each, and instantiates a component."""
+    core = component.CORE_HEADER
+    core += section(1, vec([b"\x60" + vec([b"\x7f", b"\x7e"]) + vec([b"\x7f"])]))
+    core += section(2, vec([text("wasi:sockets/tcp@0.2.0") + text("[method]tcp-socket.bind") + b"\0\0"]))
+    aliases = [
+        b"\x01\0" + u32(0) + text("now"),
+        b"\x01\0" + u32(1) + text("[method]tcp-socket.bind"),
+        b"\x03\0" + u32(1) + text("tcp-socket"),
+    ]
+    out = component.HEADER + section(0, text("note") + b"kept")
+    out += section(component.IMPORT, vec([instance("wasi:clocks/wall-clock@0.2.9", 0), instance(SOCKETS, 1)]))
+    out += section(component.CORE_MODULE, core) + section(component.ALIAS, vec(aliases))
+    out += section(component.COMPONENT, component.HEADER) + section(component.INSTANCE, vec([b"\0" + u32(0) + vec([])]))
+    return out + section(component.EXPORT, vec([b"\0" + text("animus:tool/tools@0.1.0") + b"\x05\x02\0"]))
+
+
+class Without(unittest.TestCase):
+    def test_a_dropped_import_becomes_an_instance_that_traps(self) -> None:
+        before = sample()
+        after = component.without(before, lambda name: name.startswith("wasi:sockets/"))
+        self.assertEqual(component.imports(before), ["wasi:clocks/wall-clock@0.2.9", SOCKETS])
+        self.assertEqual(component.imports(after), ["wasi:clocks/wall-clock@0.2.9"])
+        self.assertEqual(component.exports(after), ["animus:tool/tools@0.1.0"])
+        sections = [(n, r.data[r.at : r.end]) for n, _, r in component.Reader(after).sections(component.HEADER)]
+        # The clock, the stand-in and its instance, then all as it was; the component that was the first is the second.
+        self.assertEqual([n for n, _ in sections], [0, 10, 4, 5, 1, 6, 4, 5, 11])
+        self.assertEqual(sections[3][1], vec([b"\0" + u32(0) + u32(0)]))
+        self.assertEqual(sections[7][1], vec([b"\0" + u32(1) + u32(0)]))
+        aliases = sections[5][1]
+        self.assertIn(text("now"), aliases)
+        self.assertIn(u32(1) + text("f0"), aliases)
+        self.assertIn(u32(1) + text("t0"), aliases)
+        self.assertEqual(component.exports(sections[2][1]), ["f0", "t0"])
+
+    def test_nothing_to_drop_changes_nothing(self) -> None:
+        self.assertEqual(component.without(sample(), lambda name: False), sample())
+
+    def test_what_is_no_component_is_malformed(self) -> None:
+        for data in (b"", b"\0asm\x01\0\0\0", sample()[:-3], component.HEADER + b"\x0a\x7f"):
+            with self.assertRaises(component.Malformed):
+                component.without(data, lambda name: True)
+
+
+class Building(unittest.TestCase):
+    def setUp(self) -> None:
+        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (self.folder / "app.py").write_text("")
+        (self.folder / "plugin.toml").write_text('[capabilities]\ntool = ["fs.*"]\n')
+
+    def build(self) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-B", str(SDK / "build"), str(self.folder), "--target", str(self.folder / "target")]
+        command += ["--out", str(self.folder / "out.wasm")]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    def test_a_command_that_fails_is_told_with_what_it_said(self) -> None:
+        with self.assertRaisesRegex(builder.Failed, r"(?s)install x: failed; the command was: .*-c .*\nno index$"):
+            builder._run([sys.executable, "-c", "raise SystemExit('no index')"], "install x")
+        with self.assertRaisesRegex(builder.Failed, "install x: .*No such file.*; the command was: /no/python -m pip"):
+            builder._run(["/no/python", "-m", "pip"], "install x")
+
+    def test_what_it_cannot_build_is_told_first(self) -> None:
+        (self.folder / "plugin.toml").write_text('[capabilities]\nhttp = { methods = ["GET"] }\n')
+        self.assertIn("the capability 'http' has no Python form", self.build().stderr)
+        (self.folder / "plugin.toml").write_text("[")
+        self.assertIn("read plugin.toml", self.build().stderr)
+        (self.folder / "app.py").unlink()
+        self.assertIn("no app.py in it", self.build().stderr)
+
+    def test_its_world_imports_what_is_asked_for(self) -> None:
+        builder._world(self.folder / "wit", SDK.parent / "wit", ["tool"], "animus:tool/tools")
+        world = (self.folder / "wit" / "built.wit").read_text()
+        self.assertIn("import animus:tool/tool@0.1.0;", world)
+        self.assertNotIn("memory", world)
+
+    def test_the_key_is_of_the_inputs(self) -> None:
+        wit = SDK.parent / "wit"
+        before = builder._digest(self.folder, wit, "")
+        (self.folder / "target").mkdir()
+        (self.folder / "target" / "x").write_text("built")
+        self.assertEqual(builder._digest(self.folder, wit, ""), before)
+        (self.folder / "app.py").write_text("x = 1")
+        self.assertNotEqual(builder._digest(self.folder, wit, ""), before)
+
+
+if __name__ == "__main__":
+    unittest.main()
