@@ -113,6 +113,7 @@ impl Commit for Host {
             source: source.into(),
             tools,
             is_faculty: inspection.is_faculty,
+            is_interpreter: inspection.is_interpreter,
             grant: None,
         };
         self.tenant.plugin_install("test", new).await
