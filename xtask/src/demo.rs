@@ -72,11 +72,7 @@ impl Demo {
             &words(&["tool", "call", "code-size.lines_by_folder", r#"{"pattern": "*.py", "folder": "sdk-python"}"#]),
             if recorded { 0 } else { UNKNOWN },
         )?;
-        demo.show(
-            "An operator's program, over the same tools",
-            &words(&["exec", "xtask/demo/documents.py"]),
-            0,
-        )?;
+        demo.show("An operator's program, over the same tools", &words(&["exec", "xtask/demo/documents.py"]), 0)?;
         demo.show("The ledger: what the agent planned, found and did", &words(&["ledger", "show", "last"]), 0)?;
         demo.show("The audit log: who changed what, and what was refused", &words(&["audit", "show"]), 0)?;
         demo.show("Every entry is chained to the one before it", &words(&["audit", "verify"]), 0)?;
@@ -138,7 +134,11 @@ impl Stage {
             args.iter().map(|arg| if arg.contains([' ', '"']) { format!("'{arg}'") } else { arg.clone() }).collect();
         sh::say(&format!("\n━━ {what}\n$ animus {}", typed.join(" ")));
         let status = self.animus(args).status().context("could not start animus")?;
-        ensure!(code == UNKNOWN || status.code() == Some(code), "`animus {}` ended with {status} instead of {code}", typed.join(" "));
+        ensure!(
+            code == UNKNOWN || status.code() == Some(code),
+            "`animus {}` ended with {status} instead of {code}",
+            typed.join(" ")
+        );
         if let Some(code) = status.code().filter(|code| *code != 0) {
             sh::say(&format!("(exit code {code})"));
         }

@@ -111,12 +111,8 @@ impl Approve {
 /// What an operator reads before deciding: where it comes from, what it would be granted, tests, and every change.
 fn shown(waiting: &SkillRecord, known: Option<&SkillFiles>) -> String {
     let report_of = |key: &str| waiting.report.as_ref().and_then(|report| report.get(key).cloned());
-    let mut text = format!(
-        "{} version {}, made by {}\n",
-        paint(BOLD, &waiting.name),
-        waiting.version,
-        waiting.created_by
-    );
+    let mut text =
+        format!("{} version {}, made by {}\n", paint(BOLD, &waiting.name), waiting.version, waiting.created_by);
     if let Some(work) = &waiting.origin.work {
         text.push_str(&format!("made during work {work}: animus ledger show {work}\n"));
     }
@@ -148,7 +144,8 @@ fn shown(waiting: &SkillRecord, known: Option<&SkillFiles>) -> String {
             continue;
         }
         let diff = TextDiff::from_lines(&old, &new);
-        let unified = diff.unified_diff().context_radius(3).header(&format!("a/{path}"), &format!("b/{path}")).to_string();
+        let unified =
+            diff.unified_diff().context_radius(3).header(&format!("a/{path}"), &format!("b/{path}")).to_string();
         for line in out::safe(&unified).lines() {
             let line = match line.chars().next() {
                 Some('+') => paint(GOOD, line),

@@ -10,7 +10,7 @@ use animus_core::{
     store::{Plugin, PluginState},
 };
 use animus_runtime::{
-    reload::Watcher,
+    reload::{Pace, Scope, Watcher},
     skill::{Forged, source},
 };
 use clap::Args;
@@ -85,15 +85,12 @@ impl Install {
             return done.map(|()| Exit::Done);
         }
         report(cx, done);
-        let mut watcher = Watcher::new(&path)?;
+        let mut watcher = Watcher::start(&path, Scope::Source, Pace::default())?;
         cx.out.note(format_args!("watching {}; Ctrl-C ends it", path.display()));
         loop {
-            let changed = tokio::select! {
-                changed = watcher.next() => changed,
+            tokio::select! {
+                changed = watcher.next() => drop(changed?),
                 () = bench.run.cancel.cancelled() => return Ok(Exit::Done),
-            };
-            if changed.is_none() {
-                return Ok(Exit::Done);
             }
             report(cx, self.once(cx, &bench, &path).await);
         }
@@ -198,9 +195,10 @@ fn text(installed: &Installed) -> String {
 impl Remove {
     pub(super) async fn run(self, cx: &Context) -> Result<Exit> {
         let tenant = cx.seeded().await?;
-        tenant.skill(&self.name, None).await.map_err(|error| {
-            Fault::from(error).advise("see which there are: animus skill list")
-        })?;
+        tenant
+            .skill(&self.name, None)
+            .await
+            .map_err(|error| Fault::from(error).advise("see which there are: animus skill list"))?;
         let mut removed = None;
         if let Ok(plugin) = PluginName::new(self.name.as_str())
             && let Ok(there) = tenant.plugin(&plugin).await

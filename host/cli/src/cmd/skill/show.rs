@@ -182,7 +182,11 @@ impl Show {
             report: record.report,
             reason: record.reason,
             at_ms: record.at_ms,
-            files: record.files.iter().map(|(path, bytes)| File { path: path.to_owned(), bytes: bytes.len() }).collect(),
+            files: record
+                .files
+                .iter()
+                .map(|(path, bytes)| File { path: path.to_owned(), bytes: bytes.len() })
+                .collect(),
             text: text.unwrap_or_default(),
             versions: versions
                 .into_iter()
