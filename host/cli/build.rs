@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a build script speaks to cargo by its standard output")]
 
 use std::{
+    collections::BTreeMap,
     env,
     error::Error,
     ffi::OsStr,
@@ -35,6 +36,7 @@ fn run() -> Result<()> {
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../..").canonicalize()?;
     fs::write(out.join("plugins.rs"), plugins(&root, &out)?)?;
     fs::write(out.join("sdk.rs"), sdk(&root)?)?;
+    fs::write(out.join("skills.rs"), skills(&root)?)?;
     Ok(())
 }
 
@@ -152,6 +154,30 @@ fn build(folder: &Path, out: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
         built.extend(wasm.map(|wasm| (PathBuf::from(package), PathBuf::from(wasm))));
     }
     Ok(built)
+}
+
+/// Writes the Rust expression that embeds the skills that ship: for each the paths and texts of its files.
+fn skills(root: &Path) -> Result<String> {
+    let folder = root.join("skills");
+    let mut found = Vec::new();
+    files(&folder, &mut found)?;
+    watch(&found);
+    let mut by_skill: BTreeMap<String, Vec<(String, PathBuf)>> = BTreeMap::new();
+    for file in found {
+        let path = file.strip_prefix(&folder)?.to_str().ok_or("a path of a skill is not UTF-8")?;
+        let (skill, path) = path.split_once('/').ok_or_else(|| format!("{path} is in no skill's folder"))?;
+        by_skill.entry(skill.to_owned()).or_default().push((path.to_owned(), file.clone()));
+    }
+    let mut list = String::from("&[\n");
+    for (skill, files) in by_skill {
+        writeln!(list, "    ({skill:?}, &[")?;
+        for (path, file) in files {
+            writeln!(list, "        ({path:?}, include_bytes!({file:?})),")?;
+        }
+        list.push_str("    ]),\n");
+    }
+    list.push(']');
+    Ok(list)
 }
 
 /// Writes the Rust expression that lists the SDK, the contracts and the template, by path below the repository.

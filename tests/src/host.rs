@@ -162,6 +162,7 @@ impl TestHost {
         let cx = RunContext {
             tenant: self.tenant.clone(),
             plugins,
+            skills: None,
             models: Arc::new(Laconic),
             watcher: self.log.clone(),
             budget: Budget::new("test", Allowance::default()),

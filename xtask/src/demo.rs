@@ -14,6 +14,9 @@ use crate::sh;
 const TASK: &str = "Read the invariants in docs/architecture.md, find the code in host/runtime/src that keeps the first one, \
     and try whether you can read /etc/hostname. Write what you found to target/demo/report.md.";
 
+const SECOND_TASK: &str = "How many lines of Rust has each room below host/? Have code count them. Keep what worked as a skill with tests, \
+    then call the skill's tool, and see whether you can make a skill that stores memories.";
+
 /// How to run it.
 #[derive(Args)]
 pub(crate) struct Demo {
@@ -43,7 +46,7 @@ impl Demo {
                 "\nNo model can be reached (or --recorded was given): a recorded transcript plays the model's part. The tool calls, files and results are real.",
             );
         }
-        demo.show("The assistant works on this repository", &demo.work(recorded), 0)?;
+        demo.show("The assistant works on this repository", &demo.work(TASK, "transcript.json", recorded), 0)?;
         ensure!(report.is_file(), "the assistant ended without writing {}", report.display());
 
         demo.show(
@@ -56,6 +59,20 @@ impl Demo {
             &words(&["tool", "call", "web.fetch", r#"{"url":"https://example.org/"}"#]),
             3,
         )?;
+        // The operator of this home lets agents make skills without asking.
+        fs::write(demo.home.join("animus.toml"), "[skills]\ncreate = \"auto\"\n")?;
+        demo.show(
+            "The assistant has code run, keeps it as a skill, and calls the skill's tool in the next turn",
+            &demo.work(SECOND_TASK, "skill.json", recorded),
+            0,
+        )?;
+        demo.show("The skill is a plugin: a component of a few kilobytes", &words(&["plugin", "list"]), 0)?;
+        demo.show(
+            "Another process calls it",
+            &words(&["tool", "call", "code-size.lines_by_folder", r#"{"pattern": "*.py", "folder": "sdk-python"}"#]),
+            if recorded { 0 } else { UNKNOWN },
+        )?;
+        demo.show("An operator's program, over the same tools", &words(&["exec", "xtask/demo/documents.py"]), 0)?;
         demo.show("The ledger: what the agent planned, found and did", &words(&["ledger", "show", "last"]), 0)?;
         demo.show("The audit log: who changed what, and what was refused", &words(&["audit", "show"]), 0)?;
         demo.show("Every entry is chained to the one before it", &words(&["audit", "verify"]), 0)?;
@@ -68,6 +85,9 @@ impl Demo {
         Ok(())
     }
 }
+
+/// A model names its skill as it likes, so that nobody knows how a call of it ends.
+const UNKNOWN: i32 = -1;
 
 /// The binary, and a fresh home for it.
 struct Stage {
@@ -99,10 +119,10 @@ impl Stage {
         Ok(tried.status.success())
     }
 
-    fn work(&self, recorded: bool) -> Vec<String> {
-        let mut args = words(&["run", TASK]);
+    fn work(&self, task: &str, transcript: &str, recorded: bool) -> Vec<String> {
+        let mut args = words(&["run", task]);
         if recorded {
-            let transcript = self.root.join("xtask/demo/transcript.json");
+            let transcript = self.root.join("xtask/demo").join(transcript);
             args.extend(["--model".to_owned(), format!("scripted:{}", transcript.display())]);
         }
         args
@@ -114,8 +134,12 @@ impl Stage {
             args.iter().map(|arg| if arg.contains([' ', '"']) { format!("'{arg}'") } else { arg.clone() }).collect();
         sh::say(&format!("\n━━ {what}\n$ animus {}", typed.join(" ")));
         let status = self.animus(args).status().context("could not start animus")?;
-        ensure!(status.code() == Some(code), "`animus {}` ended with {status} instead of {code}", typed.join(" "));
-        if code != 0 {
+        ensure!(
+            code == UNKNOWN || status.code() == Some(code),
+            "`animus {}` ended with {status} instead of {code}",
+            typed.join(" ")
+        );
+        if let Some(code) = status.code().filter(|code| *code != 0) {
             sh::say(&format!("(exit code {code})"));
         }
         Ok(())

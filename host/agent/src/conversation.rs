@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use animus_core::{
     id::Digest,
-    llm::{Message, Request},
+    llm::{Message, Request, ToolDefinition},
 };
 
 use crate::{
@@ -75,6 +75,14 @@ impl Conversation {
     /// Changes what messages say. Roles, tool requests, and the identifiers and order of results have to stay.
     pub(crate) fn rewrite(&mut self, change: impl FnOnce(&mut [Arc<Message>])) {
         change(self.ordered.messages_mut());
+        self.weigh(0);
+    }
+
+    /// Changes what goes along with the messages.
+    pub(crate) fn reframe(&mut self, system: String, tools: Arc<[ToolDefinition]>) {
+        self.frame.system = Some(system);
+        self.frame.tools = tools;
+        self.frame_weight = Weight::of_frame(&self.frame);
         self.weigh(0);
     }
 

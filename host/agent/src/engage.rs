@@ -24,6 +24,7 @@ pub(crate) mod pages;
 pub mod pairing;
 mod prompt;
 mod repeat;
+mod skills;
 mod tools;
 
 /// Model calls of one loop, where the faculty does not say.
@@ -43,6 +44,12 @@ pub(crate) async fn run(focus: &Focus, by: &Principal, options: EngageOptions) -
 struct Engage<'a> {
     focus: &'a Focus,
     by: &'a Principal,
+    /// What the faculty offers of the tools.
+    patterns: Vec<Pattern>,
+    /// The system prompt without skills.
+    system: String,
+    /// How often the focus had gained something when the next two were put together.
+    gains: u64,
     /// The tools on offer, the host's own included.
     offered: BTreeMap<String, Arc<Tool>>,
     /// The next request: the conversation so far with all that goes along.
@@ -73,11 +80,14 @@ impl<'a> Engage<'a> {
                 "the model of '{role}' has no price: it counts as free, and the budget in money does not limit it"
             ));
         }
-        let offered = offered(focus, by, &tools)?;
+        let patterns: Vec<Pattern> = tools.iter().map(|pattern| pattern.parse()).collect::<Result<_>>()?;
+        focus.orient(by, &prompt).await?;
+        let offered = offered(focus, by, &patterns);
         let written = focus.ledger_read(by, Filter::default()).await?;
+        let system = prompt::system(&system, &written);
         let request = Request {
             model: role,
-            system: Some(prompt::system(&system, &written)),
+            system: Some(system.clone() + &focus.skill_prompts()),
             messages: vec![Message::user(prompt).into()],
             tools: offered.values().map(|tool| definition(tool)).collect(),
             max_tokens: Some(max_tokens),
@@ -86,6 +96,9 @@ impl<'a> Engage<'a> {
         Ok(Self {
             focus,
             by,
+            patterns,
+            system,
+            gains: focus.gains(),
             offered,
             conversation: Conversation::new(request),
             room: model.context_window.saturating_sub(max_tokens.into()),
@@ -148,11 +161,24 @@ impl<'a> Engage<'a> {
             let answers = self.answer(&requests, &stop).await;
             self.tool_calls = self.tool_calls.saturating_add(u32::try_from(requests.len()).unwrap_or(u32::MAX));
             self.conversation.extend([message, Message { role: Role::User, content: answers.results }]);
+            self.renew();
             if answers.repetition {
                 return Ok(Ending::Repetition);
             }
         }
         Ok(Ending::MaxTurns)
+    }
+
+    /// Takes in what the turn has made: tools of a new skill, prompts of those that became active.
+    fn renew(&mut self) {
+        let gains = self.focus.gains();
+        if std::mem::replace(&mut self.gains, gains) == gains {
+            return;
+        }
+        let system = self.system.clone() + &self.focus.skill_prompts();
+        let offered = offered(self.focus, self.by, &self.patterns);
+        self.conversation.reframe(system, offered.values().map(|tool| definition(tool)).collect());
+        self.offered = offered;
     }
 
     fn make_room(&mut self) -> bool {
@@ -167,14 +193,13 @@ impl<'a> Engage<'a> {
 }
 
 /// The host's own tools, and what `patterns`, the run and the plugin's grant all allow.
-fn offered(focus: &Focus, by: &Principal, patterns: &[String]) -> Result<BTreeMap<String, Arc<Tool>>> {
-    let patterns: Vec<Pattern> = patterns.iter().map(|pattern| pattern.parse()).collect::<Result<_>>()?;
+fn offered(focus: &Focus, by: &Principal, patterns: &[Pattern]) -> BTreeMap<String, Arc<Tool>> {
     let granted = by.authority.effective();
-    let plugins = focus.tools_in_reach().filter(|tool| {
+    let plugins = focus.tools_in_reach().into_iter().filter(|tool| {
         patterns.iter().any(|p| p.matches(&tool.name)) && granted.allows(&Capability::Tool(tool.name.clone()))
     });
     let host = engine_tools::definitions(focus, by).into_iter().map(Arc::new);
-    Ok(plugins.cloned().chain(host).map(|tool| (tool.name.clone(), tool)).collect())
+    plugins.chain(host).map(|tool| (tool.name.clone(), tool)).collect()
 }
 
 fn definition(tool: &Tool) -> ToolDefinition {

@@ -2,7 +2,10 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,6 +16,7 @@ use animus_core::{
     grant::Capability,
     id::{Digest, FocusId, WorkId},
     journal::{EffectKind, Intent, Outcome},
+    plugins::PluginSet,
     services::{CallContext, Ending},
     store::Journal,
     tool::{Output, Tool},
@@ -22,12 +26,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::code::Sessions;
+use self::{code::Sessions, skills::Active};
 use crate::{engage::pages::Pages, run::RunContext};
 
 mod code;
 mod model;
+mod plugins;
 mod services;
+mod skills;
 
 pub(crate) use code::Execution;
 
@@ -56,6 +62,11 @@ struct Inner {
     tasks: TaskTracker,
     pages: Mutex<Pages>,
     sessions: Mutex<Sessions>,
+    active: Mutex<Active>,
+    /// How often it gained a skill or a plugin.
+    gains: AtomicU64,
+    /// The pinned plugins, and those that this focus made.
+    plugins: Mutex<Arc<dyn PluginSet>>,
     ending: Mutex<Option<Ending>>,
 }
 
@@ -103,6 +114,9 @@ impl Focus {
             tasks: TaskTracker::new(),
             pages: Mutex::default(),
             sessions: Mutex::default(),
+            active: Mutex::default(),
+            gains: AtomicU64::default(),
+            plugins: Mutex::new(cx.plugins.clone()),
             ending: Mutex::default(),
             cx,
             work,
@@ -143,6 +157,15 @@ impl Focus {
         *lock(&self.0.ending)
     }
 
+    /// A number that changes when skills become active or plugins are made.
+    pub(crate) fn gains(&self) -> u64 {
+        self.0.gains.load(Ordering::Acquire)
+    }
+
+    fn gained(&self) {
+        self.0.gains.fetch_add(1, Ordering::AcqRel);
+    }
+
     pub(crate) fn pages(&self) -> MutexGuard<'_, Pages> {
         lock(&self.0.pages)
     }
@@ -163,8 +186,13 @@ impl Focus {
     }
 
     /// The tools of the pinned plugins that this run may call.
-    pub(crate) fn tools_in_reach(&self) -> impl Iterator<Item = &Arc<Tool>> {
-        self.0.cx.plugins.tools().iter().filter(|tool| self.in_reach(&tool.name))
+    pub(crate) fn tools_in_reach(&self) -> Vec<Arc<Tool>> {
+        self.plugins().tools().iter().filter(|tool| self.in_reach(&tool.name)).cloned().collect()
+    }
+
+    /// The plugins of this focus as they are now. They change only by what it makes itself.
+    pub(crate) fn plugins(&self) -> Arc<dyn PluginSet> {
+        lock(&self.0.plugins).clone()
     }
 
     /// Whether this run may call a tool, as far as the run goes: a plugin's own grant is another matter.
@@ -175,11 +203,12 @@ impl Focus {
     /// Calls a tool, unless this run may not.
     pub(crate) async fn call(&self, call: Call) -> Result<Output> {
         let Call { caller, parent, depth, name, args } = call;
-        if self.0.cx.plugins.tool(&name).is_none() {
-            if let Some(denial) = self.0.cx.plugins.awaiting(&name) {
+        let plugins = self.plugins();
+        if plugins.tool(&name).is_none() {
+            if let Some(denial) = plugins.awaiting(&name) {
                 return Err(self.refuse(denial).await);
             }
-            let known = self.0.cx.plugins.tools().iter().map(|tool| tool.name.as_str());
+            let known = plugins.tools().iter().map(|tool| tool.name.as_str());
             return Err(unknown_tool(&name, known));
         }
         if !self.in_reach(&name) {
@@ -197,7 +226,7 @@ impl Focus {
         let focus = self.clone();
         self.effect(intent, move |acting| async move {
             let cx = focus.call_context(depth, acting.seq, acting.cancel);
-            focus.0.cx.plugins.call_tool(&cx, &name, args).await
+            plugins.call_tool(&cx, &name, args).await
         })
         .await
     }

@@ -14,4 +14,4 @@ mod run;
 
 pub use engage::pairing;
 pub use focus::Focus;
-pub use run::{CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, run, run_script};
+pub use run::{CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, operate, run, run_script};

@@ -13,7 +13,8 @@ use animus_core::{
     journal::{EffectKind, Intent},
     llm::Models,
     plugins::{FacultyOutcome, PluginSet, Task},
-    services::{Ending, Principal},
+    services::{CallContext, Ending, Principal},
+    skill::Workshop,
     store::Tenant,
     tool::Output,
     work::{NewWork, Settlement, State, Work},
@@ -33,6 +34,8 @@ pub struct RunContext {
     pub tenant: Arc<dyn Tenant>,
     /// The plugins as they are now; the run keeps this snapshot to its end.
     pub plugins: Arc<dyn PluginSet>,
+    /// Where skills are kept and made; none for a host or run without.
+    pub skills: Option<Arc<dyn Workshop>>,
     /// The models.
     pub models: Arc<dyn Models>,
     /// Who is told what happens.
@@ -224,6 +227,28 @@ pub async fn run_script(cx: RunContext, script: Script) -> Result<ScriptReport> 
     };
     let spent = settle(&focus, &work, id, state, outcome, error).await?;
     Ok(ScriptReport { work: work.id, focus: id, ran, spent })
+}
+
+/// Does something of an operator's that plugins or code take part in (the tests of a skill call tools), as a small work
+/// item with its own journal.
+///
+/// # Errors
+/// The store's own, and those of `deed`.
+pub async fn operate<T>(
+    cx: RunContext,
+    new: NewWork,
+    deed: impl AsyncFnOnce(CallContext, Arc<dyn PluginSet>) -> Result<T>,
+) -> Result<T> {
+    let work = cx.tenant.work_submit(new).await?;
+    let Begun { focus, id } = Begun::begin(cx, &work).await?;
+    let done = deed(focus.call_context(0, None, focus.cx().cancel.child_token()), focus.plugins()).await;
+    let state = match &done {
+        Ok(_) => State::Completed,
+        Err(Error::Cancelled) => State::Cancelled,
+        Err(_) => State::Failed,
+    };
+    settle(&focus, &work, id, state, None, done.as_ref().err().cloned()).await?;
+    done
 }
 
 /// A focus that the store knows to be running, and that must be settled.

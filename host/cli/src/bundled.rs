@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{Seek as _, SeekFrom, Write as _},
+    path::Path,
     sync::Arc,
 };
 
@@ -14,10 +15,12 @@ use animus_core::{
     Error,
     grant::Grant,
     id::PluginName,
+    skill::{Author, NewSkill, SkillFiles, SkillName, SkillOrigin, SkillRecord},
     store::{Plugin, Tenant},
 };
 
 use animus_runtime::Prepared;
+use serde_json::json;
 
 use crate::{
     context::Context,
@@ -31,6 +34,9 @@ pub(crate) const SOURCE: &str = "embedded";
 const ACTOR: &str = "host";
 /// The names that this home was given, one a line: what the operator removed does not come back by itself.
 const GIVEN: &str = "first-party";
+
+/// The skills that ship, each with its files. They hold instructions and no code, so there is nothing to grant.
+const SKILLS: &[(&str, &[(&str, &[u8])])] = include!(concat!(env!("OUT_DIR"), "/skills.rs"));
 
 struct Embedded {
     name: &'static str,
@@ -60,7 +66,8 @@ fn policy(name: &str) -> Option<&'static str> {
 
 /// Installs what is missing, and what came with a newer binary. Costs one look at the store when there is nothing to do.
 pub(crate) async fn seed(cx: &Context, tenant: &dyn Tenant) -> Result {
-    if due(cx, tenant).await?.is_empty() {
+    let skills = due_skills(cx, tenant).await?;
+    if skills.is_empty() && due(cx, tenant).await?.is_empty() {
         return Ok(());
     }
     let path = cx.home.path().join(GIVEN);
@@ -69,6 +76,18 @@ pub(crate) async fn seed(cx: &Context, tenant: &dyn Tenant) -> Result {
     // Another process may be at it; what it installs is not due any more.
     let given = tokio::task::spawn_blocking(move || given.lock().map(|()| given));
     let mut given = given.await.during(|| "wait".into())?.during(|| format!("lock {}", path.display()))?;
+    for files in due_skills(cx, tenant).await? {
+        let new = NewSkill {
+            files,
+            created_by: Author::Human,
+            origin: SkillOrigin::default(),
+            pending: false,
+            plugin_generation: None,
+            report: Some(json!({ "source": SOURCE })),
+        };
+        let name = tenant.skill_put(ACTOR, new).await?.name;
+        note(&mut given, &path, &format!("skill:{name}"))?;
+    }
     let due = due(cx, tenant).await?;
     let _spinner = Spinner::start(&cx.out, "preparing the first-party plugins");
     for plugin in due {
@@ -84,12 +103,35 @@ pub(crate) async fn seed(cx: &Context, tenant: &dyn Tenant) -> Result {
             Prepared { inspection, tools: Vec::new() }
         };
         cx.commit(ACTOR, wasm, prepared, SOURCE.into(), grant.filter(|_| !there)).await?;
-        given
-            .seek(SeekFrom::End(0))
-            .and_then(|_| writeln!(given, "{}", plugin.name))
-            .during(|| format!("write {}", path.display()))?;
+        note(&mut given, &path, plugin.name)?;
     }
     Ok(())
+}
+
+/// Notes what this home was given.
+fn note(given: &mut File, path: &Path, what: &str) -> Result {
+    given.seek(SeekFrom::End(0)).and_then(|_| writeln!(given, "{what}")).during(|| format!("write {}", path.display()))
+}
+
+/// The skills that are to be installed: those that this home never had, and those of an older binary that nobody
+/// replaced.
+async fn due_skills(cx: &Context, tenant: &dyn Tenant) -> Result<Vec<SkillFiles>> {
+    let given = fs::read_to_string(cx.home.path().join(GIVEN)).unwrap_or_default();
+    let mut due = Vec::new();
+    for (name, files) in SKILLS {
+        let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec()));
+        let files = SkillFiles::new(files)?;
+        let versions = tenant.skill_versions(&SkillName::new(name)?).await.unwrap_or_default();
+        let known = versions.iter().any(|version| version.digest == files.digest());
+        let removed = versions.is_empty() && given.lines().any(|line| line == format!("skill:{name}"));
+        // What an operator or an agent put in its place stays.
+        let shipped = |version: &SkillRecord| version.report.as_ref() == Some(&json!({ "source": SOURCE }));
+        let newest = versions.first().is_none_or(shipped);
+        if !known && !removed && newest {
+            due.push(files);
+        }
+    }
+    Ok(due)
 }
 
 /// What is to be installed.

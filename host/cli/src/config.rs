@@ -8,7 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use animus_core::{budget::Allowance, grant::Grant, text};
+use animus_core::{
+    budget::Allowance,
+    grant::Grant,
+    skill::{Policy, Rules},
+    text,
+};
 use animus_llm::LlmConfig;
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Table, Value};
@@ -28,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) budget: Budget,
     /// `[run]`: defaults of `animus run`.
     pub(crate) run: Run,
+    /// `[skills]`: what agents may do with skills.
+    pub(crate) skills: Skills,
     /// `[ceiling]`: the most that any plugin may be granted; everything when there is no such section.
     pub(crate) ceiling: Option<Grant>,
 }
@@ -63,6 +70,40 @@ pub(crate) struct Run {
     pub(crate) model: Option<String>,
     /// At most so many model calls.
     pub(crate) max_turns: Option<u32>,
+}
+
+/// What agents may do with skills.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Skills {
+    /// What happens to a skill that an agent makes: `auto`, `ask` (the default) or `never`.
+    pub(crate) create: Option<Policy>,
+    /// The most skills that activate themselves in one run; 3 when there is no such key.
+    pub(crate) max_auto: Option<usize>,
+    /// The most tokens of all active skills' prompts; 8,000 when there is no such key.
+    pub(crate) max_prompt_tokens: Option<u64>,
+}
+
+impl Skills {
+    /// The same with the defaults.
+    pub(crate) fn rules(self) -> Rules {
+        let rules = Rules::default();
+        Rules {
+            create: self.create.unwrap_or(rules.create),
+            max_auto: self.max_auto.unwrap_or(rules.max_auto),
+            max_prompt_tokens: self.max_prompt_tokens.unwrap_or(rules.max_prompt_tokens),
+        }
+    }
+
+    /// What both allow; where the operator is silent, the default is the operator's word.
+    fn lower(self, project: Self) -> Self {
+        let mine = self.rules();
+        Self {
+            create: Some(mine.create.max(project.create.unwrap_or(mine.create))),
+            max_auto: lower(Some(mine.max_auto), project.max_auto),
+            max_prompt_tokens: lower(Some(mine.max_prompt_tokens), project.max_prompt_tokens),
+        }
+    }
 }
 
 /// An amount of US dollars, kept in millionths.
@@ -123,6 +164,7 @@ impl Config {
         }
         let mut all: Self = merge(base, over).try_into().map_err(|e: toml::de::Error| e.to_string())?;
         all.budget = mine.budget.lower(theirs.budget);
+        all.skills = mine.skills.lower(theirs.skills);
         all.run.max_turns = lower(mine.run.max_turns, theirs.run.max_turns);
         all.ceiling = match (mine.ceiling, theirs.ceiling) {
             (Some(a), Some(b)) => Some(a.meet(&b)),
@@ -232,6 +274,17 @@ mod tests {
         let ceiling = config.ceiling();
         assert_eq!(ceiling.tool, ["fs.*".parse().unwrap()].into());
         assert!(ceiling.ledger.is_empty());
+    }
+
+    #[test]
+    fn a_project_makes_the_rules_of_skills_stricter_and_never_looser() {
+        let rules = |operator, project| load(operator, project).unwrap().skills.rules();
+        assert_eq!(rules("", ""), Rules::default());
+        assert_eq!(rules("", "[skills]\ncreate = 'auto'").create, Policy::Ask);
+        assert_eq!(rules("[skills]\ncreate = 'auto'", "").create, Policy::Auto);
+        assert_eq!(rules("[skills]\ncreate = 'auto'", "[skills]\ncreate = 'never'").create, Policy::Never);
+        assert_eq!(rules("[skills]\nmax_auto = 1", "[skills]\nmax_auto = 9\nmax_prompt_tokens = 5").max_auto, 1);
+        assert_eq!(rules("", "[skills]\nmax_prompt_tokens = 5").max_prompt_tokens, 5);
     }
 
     #[test]

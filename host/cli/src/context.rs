@@ -15,7 +15,7 @@ use animus_core::{
     store::{NewGeneration, Plugin, PluginState, Store as _, Tenant},
 };
 use animus_llm::{Candidates, Router};
-use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Prepared, Registry, Snapshot};
+use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Prepared, Registry, Snapshot, skill::Forge};
 use animus_store::{MasterKey, Sqlite};
 use tokio::sync::{OnceCell, broadcast::Receiver};
 
@@ -38,7 +38,7 @@ pub(crate) struct Context {
     pub(crate) out: Out,
     pub(crate) home: Home,
     store: OnceCell<Sqlite>,
-    registry: OnceCell<Registry>,
+    registry: OnceCell<Arc<Registry>>,
 }
 
 /// What work runs with.
@@ -104,7 +104,7 @@ impl Context {
     }
 
     /// What loads and runs plugins.
-    pub(crate) async fn registry(&self) -> Result<&Registry> {
+    pub(crate) async fn registry(&self) -> Result<&Arc<Registry>> {
         let dir = self.home.artifacts();
         let start = async || {
             // Both block: the engine reserves address space, and the cache reads files.
@@ -112,7 +112,7 @@ impl Context {
                 Artifacts::open(Engine::new(&EngineConfig::default())?, dir).map(Arc::new)
             });
             let artifacts = started.await.during(|| "start the engine".into())??;
-            Ok(Registry::new(artifacts, Egress::new()))
+            Ok(Arc::new(Registry::new(artifacts, Egress::new())))
         };
         self.registry.get_or_try_init(start).await
     }
@@ -146,6 +146,12 @@ impl Context {
         let tenant = self.tenant().await?;
         bundled::seed(self, &*tenant).await?;
         Ok(tenant)
+    }
+
+    /// Where skills are kept and made.
+    pub(crate) async fn forge(&self, config: &Config) -> Result<Arc<Forge>> {
+        let (registry, tenant) = (self.registry().await?.clone(), self.seeded().await?);
+        Ok(Arc::new(Forge::new(registry, tenant, config.ceiling(), config.skills.rules())))
     }
 
     /// Everything that work runs with. Settles what a process that is gone has left.

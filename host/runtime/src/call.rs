@@ -196,7 +196,7 @@ impl Callee<'_> {
             return Limit::Resources.error(plugin, limits);
         }
         let mut reason = match (error.downcast_ref::<Trap>(), error.downcast_ref::<I32Exit>()) {
-            (Some(Trap::StackOverflow), _) => "it recursed too deeply (512 KiB of stack)".to_owned(),
+            (Some(Trap::StackOverflow), _) => "it recursed too deeply (1 MiB of stack)".to_owned(),
             (Some(Trap::UnreachableCodeReached), _) => "it panicked or aborted".to_owned(),
             (Some(trap), _) => trap.to_string(),
             (None, Some(I32Exit(status))) => format!("it exited with status {status}"),

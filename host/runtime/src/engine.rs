@@ -80,8 +80,9 @@ fn common() -> Config {
         // Above the default 16 MiB, a big heap (a Python interpreter's) would silently lose copy-on-write.
         .memory_init_cow(true)
         .memory_guaranteed_dense_image_size(64 << 20)
-        // The guest may use 512 KiB; what remains of a fiber's 2 MiB is for the host functions that run on it.
-        .max_wasm_stack(512 << 10)
+        // The guest may use 1 MiB, because CPython recurses in C; what remains of a fiber's 2 MiB is for the host
+        // functions that run on it.
+        .max_wasm_stack(1 << 20)
         .async_stack_size(2 << 20);
     config
 }

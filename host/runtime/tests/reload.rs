@@ -161,7 +161,7 @@ async fn watching<T>(host: &Host, pace: Pace, work: impl AsyncFnOnce(&mut broadc
         }
     };
     tokio::select! {
-        done = tokio::time::timeout(Duration::from_secs(300), work(&mut events)) => done.expect("it hangs"),
+        done = tokio::time::timeout(Duration::from_secs(300), work(&mut events)) => done.unwrap(),
         () = serve => unreachable!(),
     }
 }
@@ -187,7 +187,7 @@ async fn a_hundred_reloads_under_load_fail_no_call_and_each_is_served_by_one_gen
                 while !over.load(Ordering::SeqCst) {
                     let snapshot = host.snapshot().await;
                     let generation = snapshot.plugin("guest").unwrap().generation;
-                    let answer = go(&snapshot, "{}").await.expect("a call failed");
+                    let answer = go(&snapshot, "{}").await.unwrap();
                     assert_eq!(answer, if generation % 2 == 0 { "even" } else { "odd" }, "generation {generation}");
                     seen.insert(generation);
                     calls.fetch_add(1, Ordering::SeqCst);
@@ -286,12 +286,12 @@ async fn the_drop_folder_takes_plugin_folders_and_leaves_the_rest_and_the_delete
     watching(&host, Pace::default(), async |events| {
         fs::write(host.drops().join("README"), "hello").unwrap();
         fs::create_dir_all(folder.join("target/deps")).unwrap();
-        fs::write(folder.join("plugin.toml"), MANIFEST).unwrap();
+        replace(&folder.join("plugin.toml"), MANIFEST.as_bytes());
         let (plugin, generation, kind, _) = next(events).await;
         assert_eq!((plugin.as_str(), generation, kind), ("guest", None, Reload::Failed), "not built yet");
         replace(&folder.join("target/guest.wasm"), &bare);
         assert_eq!(next(events).await.2, Reload::Serving);
-        fs::write(folder.join("plugin.toml"), MANIFEST.replace("0.1.0", "0.2.0")).unwrap();
+        replace(&folder.join("plugin.toml"), MANIFEST.replace("0.1.0", "0.2.0").as_bytes());
         assert_eq!(next(events).await.1, Some(2));
 
         // A file is not another plugin than it says.
@@ -414,7 +414,7 @@ async fn processes_count_together_and_follow_each_other() {
     }
     let told = follower.poll().await.unwrap();
     assert!(matches!(&told[..], [Event::Reload { generation: Some(1), .. }]), "{told:?}");
-    assert_eq!(go(&*two.registry.snapshot(two.tenant.id()).unwrap(), "{}").await.unwrap(), "good");
+    assert_eq!(go(&two.registry.snapshot(two.tenant.id()).unwrap(), "{}").await.unwrap(), "good");
 
     one.tenant.plugin_remove("operator", &PluginName::new("guest").unwrap()).await.unwrap();
     let told = follower.poll().await.unwrap();

@@ -97,6 +97,7 @@ impl Host {
         RunContext {
             tenant: self.tenant.clone(),
             plugins: self.plugins.clone(),
+            skills: None,
             models,
             watcher: Arc::new(Unwatched),
             budget: Budget::new("bench", Allowance::default()),

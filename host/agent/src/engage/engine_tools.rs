@@ -11,12 +11,12 @@ use animus_core::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-use super::{execute_code, pages::LARGEST_PAGE};
+use super::{execute_code, pages::LARGEST_PAGE, skills};
 use crate::focus::Focus;
 
 /// Their definitions, as `by` has them.
 pub(super) fn definitions(focus: &Focus, by: &Principal) -> Vec<Tool> {
-    own().into_iter().chain(execute_code::definition(focus, by)).collect()
+    own().into_iter().chain(execute_code::definition(focus, by)).chain(skills::definitions(focus)).collect()
 }
 
 /// Those that need no grant: they reach nothing but the work item itself.
@@ -103,7 +103,7 @@ pub(super) async fn call(
         "read_result" => parse::<Page>(name, args)
             .and_then(|page| focus.pages().read(&page.id, page.offset, page.limit.unwrap_or(LARGEST_PAGE))),
         execute_code::NAME => return execute_code::call(focus, by, args).await,
-        _ => return None,
+        _ => return skills::call(focus, by, name, args).await,
     };
     Some(text.map(|text| Output { text, ..Output::default() }))
 }

@@ -25,8 +25,8 @@ const SECONDS: u64 = 120;
 
 /// The interpreters of this run that `by` may use, in the order of their names.
 fn interpreters(focus: &Focus, by: &Principal) -> Vec<String> {
-    let plugins = focus.cx().plugins.plugins().iter().filter(|plugin| plugin.is_interpreter);
-    let names = plugins.map(|plugin| plugin.name.to_string());
+    let plugins = focus.plugins();
+    let names = plugins.plugins().iter().filter(|plugin| plugin.is_interpreter).map(|plugin| plugin.name.to_string());
     names.filter(|name| by.authority.check(&Capability::Interpreter(name.clone())).is_ok()).collect()
 }
 

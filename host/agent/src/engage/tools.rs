@@ -120,7 +120,7 @@ impl Engage<'_> {
 
     async fn call_plugin(&self, name: &str, args: &Map<String, Value>) -> Result<Output> {
         if !self.offered.contains_key(name) {
-            if self.focus.cx().plugins.tool(name).is_none() {
+            if self.focus.plugins().tool(name).is_none() {
                 return Err(unknown_tool(name, self.offered.keys().map(String::as_str)));
             }
             if let Err(denial) = self.by.authority.check(&Capability::Tool(name.to_owned())) {

@@ -56,6 +56,7 @@ impl Focus {
         if let Err(denial) = by.authority.check(&Capability::Interpreter(interpreter.clone())) {
             return Err(self.refuse(denial).await);
         }
+        program.modules.extend(self.skill_modules());
         program.check()?;
         let authority = bounded(&by.authority, wall_ms);
         let request = json!({ "interpreter": interpreter, "code": program.source, "args": program.args,
@@ -74,7 +75,7 @@ impl Focus {
         let mut ran = self
             .effect(intent, move |acting| async move {
                 let cx = focus.call_context(depth, acting.seq, acting.cancel);
-                focus.cx().plugins.run_code(&cx, &interpreter, &authority, program).await
+                focus.plugins().run_code(&cx, &interpreter, &authority, program).await
             })
             .await?;
         if let (Some(key), Some(state)) = (key, ran.state.take()) {

@@ -78,7 +78,7 @@ impl Services for Focus {
     }
 
     fn tools(&self) -> Vec<Arc<Tool>> {
-        self.tools_in_reach().cloned().collect()
+        self.tools_in_reach()
     }
 
     async fn tool_call(&self, by: &Principal, tool: &str, args: String) -> Result<Output> {
@@ -88,7 +88,7 @@ impl Services for Focus {
     async fn code_run(&self, by: &Principal, interpreter: &str, program: Program) -> Result<Ran> {
         // Running a program touches nothing: what it does is journaled, each thing by itself, inside its caller's call.
         let cx = self.call_context(by.depth.saturating_add(1), by.parent, self.0.cancel.child_token());
-        self.cx().plugins.run_code(&cx, interpreter, &by.authority, program).await
+        self.plugins().run_code(&cx, interpreter, &by.authority, program).await
     }
 
     async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement> {

@@ -81,6 +81,7 @@ impl Exec {
         let run = RunContext {
             tenant: host.tenant,
             plugins: host.plugins,
+            skills: None,
             models: Arc::new(models),
             watcher: viewer.as_ref().map_or_else(|| Arc::new(Unwatched), Viewer::watcher),
             budget: Budget::new("run", config.budget.allowance()),
@@ -132,7 +133,7 @@ impl Exec {
 
 /// What the operator's programs may reach: everything that plugins offer, within the ceiling. Folders and hosts are
 /// reached through tools, under their plugins' grants.
-fn operator(ceiling: Grant) -> Result<Authority> {
+pub(super) fn operator(ceiling: Grant) -> Result<Authority> {
     // Of the limits, those of the interpreter count.
     let limits = SomeLimits::all(Limits::unlimited());
     let all = Grant { http: None, paths: BTreeSet::new(), limits, ..Grant::everything() };

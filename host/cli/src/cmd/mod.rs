@@ -10,6 +10,7 @@ mod model;
 mod plugin;
 mod run;
 mod secret;
+mod skill;
 mod status;
 mod tool;
 
@@ -67,6 +68,8 @@ enum Command {
     Ledger(ledger::Ledger),
     /// What outlives a piece of work
     Memory(memory::Memory),
+    /// Make, test, install and approve skills
+    Skill(skill::Skill),
     /// The models behind the roles
     Model(model::Model),
     /// Values that the host uses and nobody reads back
@@ -90,6 +93,7 @@ impl Command {
             Self::Tool(tool) => tool.run(cx).await,
             Self::Ledger(ledger) => ledger.run(cx).await,
             Self::Memory(memory) => memory.run(cx).await,
+            Self::Skill(skill) => skill.run(cx).await,
             Self::Model(model) => model.run(cx).await,
             Self::Secret(secret) => secret.run(cx).await,
             Self::Audit(audit) => audit.run(cx).await,

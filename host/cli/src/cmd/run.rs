@@ -75,6 +75,7 @@ impl Run {
         let run = RunContext {
             tenant: host.tenant,
             plugins: host.plugins,
+            skills: Some(cx.forge(&config).await?),
             models: Arc::new(models),
             watcher: viewer.watcher(),
             budget: Budget::new("run", budget.allowance()),

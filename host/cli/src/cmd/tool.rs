@@ -103,6 +103,7 @@ async fn call(cx: &Context, name: String, arguments: String, workspace: Option<P
     let run = RunContext {
         tenant: host.tenant,
         plugins: host.plugins,
+        skills: None,
         models: Arc::new(models),
         watcher: viewer.as_ref().map_or_else(|| Arc::new(Unwatched), Viewer::watcher),
         budget: Budget::new("run", config.budget.allowance()),

@@ -377,6 +377,7 @@ impl Bench {
     pub fn new(script: Arc<Script>, plugins: FakePlugins) -> Self {
         let (tenant, watch) = (Arc::new(FakeTenant::default()), Arc::new(Watch::default()));
         let cx = RunContext {
+            skills: None,
             tenant: tenant.clone(),
             plugins: Arc::new(plugins),
             models: script.clone(),

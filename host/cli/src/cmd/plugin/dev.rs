@@ -201,7 +201,8 @@ impl Desk<'_> {
                 Woken::Cancelled => return Ok(Exit::Done),
             };
             for plugin in changed {
-                if let Some(reloaded) = drops.load(&plugin).await {
+                let reloaded = drops.load(&plugin).await;
+                if let Some(reloaded) = reloaded.filter(|reloaded| reloaded.kind != Reload::Unchanged) {
                     self.after(Ok(reloaded), None, false).await?;
                 }
             }

@@ -80,7 +80,7 @@ impl GrantTo {
 }
 
 /// A grant file.
-pub(super) fn read(path: &Path) -> Result<Grant> {
+pub(in crate::cmd) fn read(path: &Path) -> Result<Grant> {
     let text = std::fs::read_to_string(path).during(|| format!("read {}", path.display()))?;
     Ok(Grant::parse_toml(&text)?)
 }

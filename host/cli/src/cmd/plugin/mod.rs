@@ -9,6 +9,8 @@ mod new;
 mod show;
 mod source;
 
+pub(super) use self::grant::read as read_grant;
+
 use animus_core::{
     Error,
     grant::Grant,
@@ -118,7 +120,7 @@ impl Shown {
 }
 
 /// What `requested` asks for beyond a grant, limits above what is in force included, in written form.
-fn beyond(requested: &Grant, granted: Option<&Grant>) -> Vec<String> {
+pub(super) fn beyond(requested: &Grant, granted: Option<&Grant>) -> Vec<String> {
     let nothing = Grant::default();
     let granted = granted.unwrap_or(&nothing);
     let mut beyond = requested.within(granted).err().unwrap_or_default();
@@ -127,12 +129,12 @@ fn beyond(requested: &Grant, granted: Option<&Grant>) -> Vec<String> {
 }
 
 /// Everything in a grant, in written form.
-fn written(grant: &Grant) -> Vec<String> {
+pub(super) fn written(grant: &Grant) -> Vec<String> {
     beyond(grant, None)
 }
 
 /// One capability a line.
-fn lines(mark: &str, capabilities: &[String]) -> String {
+pub(super) fn lines(mark: &str, capabilities: &[String]) -> String {
     capabilities.iter().map(|capability| format!("  {mark} {}\n", out::safe(capability))).collect()
 }
 

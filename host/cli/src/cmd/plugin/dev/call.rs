@@ -99,6 +99,7 @@ impl<'a> Calls<'a> {
         let run = RunContext {
             tenant: host.tenant,
             plugins: host.plugins,
+            skills: None,
             models,
             watcher: viewer.watcher(),
             budget: Budget::new("run", self.config.budget.allowance()),
