@@ -35,8 +35,11 @@ const ACTOR: &str = "host";
 /// The names that this home was given, one a line: what the operator removed does not come back by itself.
 const GIVEN: &str = "first-party";
 
+/// Paths and contents.
+type SkillFolder = &'static [(&'static str, &'static [u8])];
+
 /// The skills that ship, each with its files. They hold instructions and no code, so there is nothing to grant.
-const SKILLS: &[(&str, &[(&str, &[u8])])] = include!(concat!(env!("OUT_DIR"), "/skills.rs"));
+const SKILLS: &[(&str, SkillFolder)] = include!(concat!(env!("OUT_DIR"), "/skills.rs"));
 
 struct Embedded {
     name: &'static str,

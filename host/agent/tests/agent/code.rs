@@ -155,11 +155,9 @@ async fn a_tool_whose_plugin_awaits_its_grant_is_a_denial_with_the_operators_com
 }
 
 #[tokio::test]
-async fn code_is_bounded_before_anybody_runs_it() {
+async fn arguments_that_do_not_fit_run_nothing() {
     let never = |_, _, _| async { panic!("must not run") }.boxed();
-    let long = "x".repeat(animus_core::code::MAX_SOURCE + 1);
     let script = Script::of([
-        call("execute_code", json!({ "code": long })),
         call("execute_code", json!({ "code": "x", "session": "" })),
         call("execute_code", json!({ "code": "x", "what": 1 })),
         says("fine"),

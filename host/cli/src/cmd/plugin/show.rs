@@ -70,7 +70,7 @@ fn list_text(listed: &Listed) -> String {
             n => Some(format!("{n} tools")),
         };
         let kinds = [(plugin.is_faculty, "faculty"), (plugin.is_interpreter, "interpreter")];
-        let kinds = kinds.into_iter().filter_map(|(is, kind)| is.then(|| kind.to_owned()));
+        let kinds = kinds.into_iter().filter(|(is, _)| *is).map(|(_, kind)| kind.to_owned());
         let offers = kinds.chain(tools).collect::<Vec<_>>();
         table.row([
             (BOLD, plugin.name.to_string()),
