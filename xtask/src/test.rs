@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test of the project.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -29,6 +29,12 @@ impl Test {
             // Their own folder: another set of features must not rebuild the host's dependencies.
             native.env("CARGO_TARGET_DIR", sh::target(root).join("guests-native"));
             sh::run(what, &mut native)?;
+        }
+        for (what, folder) in [("Python SDK tests", "sdk-python/tests"), ("interpreter tests", "plugins/python/tests")] {
+            let mut python = Command::new("python3");
+            python.args(["-m", "unittest", "discover", "--start-directory", folder]).current_dir(root);
+            // Compiled files would lie beside the sources, which the binary embeds.
+            sh::run(what, python.env("PYTHONDONTWRITEBYTECODE", "1"))?;
         }
         Ok(())
     }

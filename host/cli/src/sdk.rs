@@ -144,9 +144,10 @@ mod tests {
     #[test]
     fn everything_is_there_that_plugins_of_each_language_are_made_of() {
         let has = |wanted| assert!(files().any(|(path, _)| path == wanted), "{wanted}");
-        ["sdk-rust/src/lib.rs", "sdk-rust/Cargo.toml", "sdk-python/build/__main__.py", "sdk-python/build/component.py"]
-            .map(has);
-        ["sdk-python/animus/__init__.py", "sdk-python/animus/testing.py", "sdk-python/animus/py.typed"].map(has);
+        let rust = ["sdk-rust/src/lib.rs", "sdk-rust/Cargo.toml"];
+        let builder = ["sdk-python/build/__main__.py", "sdk-python/build/component.py"];
+        let package = ["sdk-python/animus/__init__.py", "sdk-python/animus/testing.py", "sdk-python/animus/py.typed"];
+        rust.into_iter().chain(builder).chain(package).for_each(has);
         let of = |language| template(language).map(|(path, _)| path).collect::<Vec<_>>();
         assert_eq!(of(Language::Rust), [".gitignore", "Cargo.toml", "README.md", "plugin.toml", "src/lib.rs"]);
         let python = of(Language::Python);

@@ -113,6 +113,7 @@ impl Commit for Host {
             source: source.into(),
             tools,
             is_faculty: inspection.is_faculty,
+            is_interpreter: inspection.is_interpreter,
             grant: None,
         };
         self.tenant.plugin_install("test", new).await
@@ -221,7 +222,9 @@ async fn a_broken_save_keeps_the_old_one_serving_and_its_fault_stays_until_a_goo
     let host = Host::new().await;
     let path = host.drops().join("guest.wasm");
     let source = path.display().to_string();
-    watching(&host, Pace::default(), async |events| {
+    // A save that is cut off is told at once, and not after seconds.
+    let hasty = Pace { patience: Duration::from_millis(50), ..Pace::default() };
+    watching(&host, hasty, async |events| {
         replace(&path, &says("good"));
         assert_eq!(next(events).await.2, Reload::Serving);
         let invalid = animus_core::package::embed(b"\0asm\x0d\0\x01\0", MANIFEST).unwrap();

@@ -10,6 +10,7 @@ use std::{
 use animus_core::{
     Denial, Error, Gate, Result,
     authority::Authority,
+    code::{Program, Ran},
     grant::{Grant, HttpGrant, SecretGrant},
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
     journal::{Intent, Outcome},
@@ -88,6 +89,9 @@ impl Services for Recorder {
         Vec::new()
     }
     async fn tool_call(&self, _: &Principal, _: &str, _: String) -> Result<Output> {
+        absent()
+    }
+    async fn code_run(&self, _: &Principal, _: &str, _: Program) -> Result<Ran> {
         absent()
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {

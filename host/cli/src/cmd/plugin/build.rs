@@ -77,7 +77,7 @@ impl Build {
 
 /// What a compiler's messages are for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Messages {
+pub(in crate::cmd) enum Messages {
     /// A person reads them on standard error as they come.
     Shown,
     /// They are the text of the failure, and nothing is shown of a build that passes.
@@ -85,16 +85,16 @@ pub(super) enum Messages {
 }
 
 /// A component that carries its manifest.
-pub(super) struct Packed {
-    pub(super) manifest: Manifest,
+pub(in crate::cmd) struct Packed {
+    pub(in crate::cmd) manifest: Manifest,
     /// Where it was written.
-    pub(super) wasm: PathBuf,
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::cmd) wasm: PathBuf,
+    pub(in crate::cmd) bytes: Vec<u8>,
 }
 
 /// Builds a plugin's folder, an absolute path, and writes the component to where [`output`] says. Dropping the future
 /// ends the compiler.
-pub(super) async fn build(cx: &Context, folder: &Path, messages: Messages) -> Result<Packed> {
+pub(in crate::cmd) async fn build(cx: &Context, folder: &Path, messages: Messages) -> Result<Packed> {
     let (text, manifest) = read_manifest(folder)?;
     // A project that was made by another build of this version gets the SDK of this one.
     sdk::unpack(&cx.home)?;

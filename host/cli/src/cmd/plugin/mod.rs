@@ -9,7 +9,10 @@ mod new;
 mod show;
 mod source;
 
-pub(super) use self::grant::read as read_grant;
+pub(super) use self::{
+    build::{Messages, build},
+    grant::read as read_grant,
+};
 
 use animus_core::{
     Error,

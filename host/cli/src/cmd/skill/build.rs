@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use animus_core::{code::Tested, id::Digest, skill::SkillName, tool::Tool};
+use animus_core::{Error, code::Tested, id::Digest, skill::SkillName, tool::Tool};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Bench, folder, read, report};
+use super::{Bench, folder, read, report, standalone};
 use crate::{
     context::Context,
     fault::{Exit, Fault, Result},
@@ -19,6 +19,10 @@ use crate::{
 pub(crate) struct Build {
     /// The skill's folder [default: the current folder]
     path: Option<PathBuf>,
+    /// Put the interpreter into the component as well, so that it needs no other plugin: some 18 MB, built with
+    /// componentize-py
+    #[arg(long)]
+    standalone: bool,
     /// The file to write [default: target/NAME.wasm in the skill's folder]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -68,14 +72,21 @@ impl Build {
         forged.expect_tested()?;
         let name = forged.skill.name.clone();
         let wasm = self.out.unwrap_or_else(|| folder.join("target").join(format!("{name}.wasm")));
-        sdk::write(&wasm, &forged.wasm)?;
+        let (bytes, imports) = if self.standalone {
+            let bytes = standalone::build(cx, &folder, &files, &forged).await?;
+            let imports = animus_runtime::inspect(&bytes).map_err(Error::from)?.imports;
+            (bytes, imports)
+        } else {
+            (forged.wasm.to_vec(), forged.inspection.imports)
+        };
+        sdk::write(&wasm, &bytes)?;
         let built = Built {
             name,
             wasm,
-            bytes: forged.wasm.len(),
-            digest: forged.inspection.digest,
+            bytes: bytes.len(),
+            digest: Digest::of(&bytes),
             tools: forged.tools,
-            imports: forged.inspection.imports,
+            imports,
             tests: forged.tests,
         };
         cx.out.show(&built, |built| {

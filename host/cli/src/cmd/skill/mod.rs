@@ -5,6 +5,7 @@ mod build;
 mod install;
 mod new;
 mod show;
+mod standalone;
 
 use std::{
     fs,
