@@ -30,7 +30,8 @@ impl Test {
             native.env("CARGO_TARGET_DIR", sh::target(root).join("guests-native"));
             sh::run(what, &mut native)?;
         }
-        for (what, folder) in [("Python SDK tests", "sdk-python/tests"), ("interpreter tests", "plugins/python/tests")] {
+        for (what, folder) in [("Python SDK tests", "sdk-python/tests"), ("interpreter tests", "plugins/python/tests")]
+        {
             let mut python = Command::new("python3");
             python.args(["-m", "unittest", "discover", "--start-directory", folder]).current_dir(root);
             // Compiled files would lie beside the sources, which the binary embeds.
