@@ -46,7 +46,10 @@ gc.freeze()
 """The module that exports the tools of a plugin's `app`."""
 
 
-BESIDE = ("__pycache__", "target", "tests", "template", "plugin.toml", "README.md", "pyproject.toml")
+BESIDE = (
+    *("__pycache__", "node_modules", "target", "venv"),
+    *("tests", "template", "plugin.toml", "README.md", "pyproject.toml"),
+)
 """What in a plugin's folder is not built into it; nor is what is hidden, or a component."""
 STALE = 3600
 """After how many seconds what a killed build left is removed."""

@@ -6,4 +6,10 @@ pub(crate) use crate::bindings::{
     imports::animus::{faculty::engage, interpreter::code, ledger::ledger, llm::llm, memory::memory, tool::tool},
 };
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use crate::testing::seam::{code, config, engage, ledger, llm, memory, tool};
+pub(crate) use crate::testing::seam::{code, config, engage, http, ledger, llm, memory, tool};
+
+/// HTTP is WASI's; there is nothing in its place.
+#[cfg(target_family = "wasm")]
+pub(crate) fn http(_: &crate::http::Request) -> Option<crate::Result<crate::http::Response>> {
+    None
+}

@@ -25,7 +25,7 @@ use wasip2::{
     io::streams::{InputStream, OutputStream, StreamError},
 };
 
-use crate::{Denial, Error, Gate, Result, Unlock};
+use crate::{Denial, Error, Gate, Result, Unlock, host};
 
 /// The bytes of a body that are kept where a request says nothing else.
 pub const DEFAULT_MAX_BYTES: usize = 4 << 20;
@@ -123,6 +123,42 @@ impl Request {
         Self { max_bytes, ..self }
     }
 
+    /// Its method, in upper case.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its headers, without those that the host adds.
+    #[must_use]
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
+    /// Its body.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The capability that it needs, as grants write it.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn capability(&self) -> Result<String> {
+        Ok(capability(&self.method, &Url::parse(&self.url)?))
+    }
+
+    /// The most of the response's body that is kept.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn most(&self) -> usize {
+        self.max_bytes
+    }
+
     /// Sends it and waits for the response.
     ///
     /// # Errors
@@ -130,6 +166,9 @@ impl Request {
     /// does not parse; [`Error::Timeout`]; [`Error::BudgetExhausted`] for a limit of the host;
     /// [`Error::Unavailable`] when the other side cannot be reached.
     pub fn send(self) -> Result<Response> {
+        if let Some(faked) = host::http(&self) {
+            return faked;
+        }
         let url = Url::parse(&self.url)?;
         let at = |error: ErrorCode| of_code(error, &self.method, &url);
         let request = OutgoingRequest::new(self.fields()?);
@@ -172,6 +211,11 @@ impl Request {
 }
 
 impl Response {
+    /// A response without headers, for a fake host to give.
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: Vec::new(), body: body.into(), truncated: false }
+    }
+
     /// The first header of this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -332,6 +376,12 @@ fn is_timeout(code: &ErrorCode) -> bool {
     )
 }
 
+/// In the words of grants; https goes without saying.
+fn capability(method: &str, url: &Url) -> String {
+    let scheme = if url.secure { "" } else { "http://" };
+    format!("http:{method} {scheme}{}", url.host_and_port())
+}
+
 /// What an error code of WASI means for this request.
 fn of_code(code: ErrorCode, method: &str, url: &Url) -> Error {
     let destination = url.host_and_port();
@@ -339,8 +389,7 @@ fn of_code(code: ErrorCode, method: &str, url: &Url) -> Error {
     match code {
         // WASI has no room for the gate; the operator's log has it.
         ErrorCode::HttpRequestDenied => {
-            let scheme = if url.secure { "" } else { "http://" };
-            let capability = format!("http:{method} {scheme}{destination}");
+            let capability = capability(method, url);
             Error::Denied(Denial { capability, gate: Gate::Grant, unlock: Unlock::AskOperator })
         }
         ErrorCode::DestinationIpProhibited => Error::Denied(Denial {

@@ -15,7 +15,7 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! HTTP is not faked, and files are those of the machine: keep what decides apart from what fetches.
+//! Files are those of the machine: have what reads them take the folder.
 
 mod memories;
 pub(crate) mod seam;
@@ -33,6 +33,7 @@ use crate::{
     Annotations, Denial, Error, Gate, Result, Tool, ToolOutput, Unlock,
     code::{Outcome, Program},
     engage::{Engagement, Options},
+    http,
     ledger::{Entry, EntryType, Filter},
     llm::{Content, Message, Request, Response, Role, StopReason, Usage},
     memory::Item,
@@ -42,6 +43,7 @@ use memories::Memories;
 
 type Called = Rc<dyn Fn(Value) -> Result<ToolOutput>>;
 type Interpreter = Rc<dyn Fn(&Program) -> Result<Outcome>>;
+type Web = Rc<dyn Fn(&http::Request) -> Result<http::Response>>;
 type Loop = Rc<dyn Fn(&Options) -> Result<Engagement>>;
 
 /// The longest ledger entry and memory, in bytes, as in the host.
@@ -66,6 +68,7 @@ struct State {
     config: BTreeMap<String, String>,
     interpreters: BTreeMap<String, Interpreter>,
     engage: Option<Loop>,
+    web: Option<Web>,
     answers: RefCell<VecDeque<Result<Response>>>,
     seen: RefCell<Seen>,
     memories: RefCell<Memories>,
@@ -78,6 +81,7 @@ struct Seen {
     requests: Vec<Request>,
     engagements: Vec<Options>,
     programs: Vec<(String, Program)>,
+    fetches: Vec<http::Request>,
     entries: Vec<Entry>,
 }
 
@@ -92,7 +96,7 @@ impl FakeHost {
     }
 
     /// Grants these and no others, in the words of grants: `ledger:append`, `ledger:read`, `memory:read`,
-    /// `memory:write`, `llm:fast`, `tool:fs.read_file`, `interpreter:python`; a `*` at the end stands for anything. The
+    /// `memory:write`, `llm:fast`, `tool:fs.read_file`, `interpreter:python`, `http:GET example.org:443`; a `*` at the end stands for anything. The
     /// rest is refused with [`Error::Denied`]. Configuration needs no grant.
     pub fn grant<C: Into<String>>(mut self, capabilities: impl IntoIterator<Item = C>) -> Self {
         self.0.granted.get_or_insert_default().extend(capabilities.into_iter().map(Into::into));
@@ -150,6 +154,12 @@ impl FakeHost {
         self
     }
 
+    /// Answers HTTP requests; the bounds of a request on its response hold.
+    pub fn http(mut self, answer: impl Fn(&http::Request) -> Result<http::Response> + 'static) -> Self {
+        self.0.web = Some(Rc::new(answer));
+        self
+    }
+
     /// Sets a key of the plugin's configuration.
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.0.config.insert(key.into(), value.into());
@@ -183,6 +193,11 @@ impl Serving {
     /// The programs that were run, each with its interpreter.
     pub fn programs(&self) -> Vec<(String, Program)> {
         self.0.seen.borrow().programs.clone()
+    }
+
+    /// The HTTP requests that were granted.
+    pub fn fetches(&self) -> Vec<http::Request> {
+        self.0.seen.borrow().fetches.clone()
     }
 
     /// The ledger.
@@ -284,6 +299,18 @@ impl State {
         let run = run.ok_or_else(|| Error::not_found(format!("interpreter '{interpreter}'")))?;
         self.seen().programs.push((interpreter.to_owned(), program.clone()));
         run(program)
+    }
+
+    fn send(&self, request: &http::Request) -> Result<http::Response> {
+        self.check(&request.capability()?)?;
+        self.seen().fetches.push(request.clone());
+        let Some(answer) = &self.web else {
+            return Err(Error::unavailable("the fake host has no network: FakeHost::http adds one"));
+        };
+        let mut response = answer(request)?;
+        response.truncated |= response.body.len() > request.most();
+        response.body.truncate(request.most());
+        Ok(response)
     }
 
     fn append(&self, entry_type: EntryType, content: &str) -> Result<u64> {

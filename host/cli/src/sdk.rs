@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -44,6 +45,13 @@ impl Language {
 /// belong (from an older build of the same version) is removed.
 pub(crate) fn unpack(home: &Home) -> Result {
     let root = home.sdk();
+    // What one process tidies away is what another one is about to rename.
+    let lock = root.join("lock");
+    let locked = fs::create_dir_all(&root).and_then(|()| File::create(&lock)).and_then(|file| {
+        file.lock()?;
+        Ok(file)
+    });
+    let _locked = locked.during(|| format!("lock {}", lock.display()))?;
     let wanted: BTreeSet<_> = files().map(|(path, _)| root.join(path)).collect();
     for (path, text) in files() {
         write_if_changed(&root.join(path), text)?;
@@ -108,7 +116,10 @@ fn remove_others(folder: &Path, wanted: &BTreeSet<PathBuf>) -> io::Result<()> {
         let entry = entry?;
         let path = entry.path();
         if entry.file_type()?.is_dir() {
-            remove_others(&path, wanted)?;
+            // Python keeps there what it compiled, and writes to it while tests of plugins run.
+            if entry.file_name() != "__pycache__" {
+                remove_others(&path, wanted)?;
+            }
         } else if !wanted.contains(&path) {
             fs::remove_file(path)?;
         }

@@ -2,7 +2,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::{
-    Json, code, config, engage, ledger, llm,
+    Json, code, config, engage, http, ledger, llm,
     memory::{self, RecallOptions},
     tools,
 };
@@ -146,6 +146,25 @@ fn loops_programs_and_configuration_are_answered_as_was_said() {
     assert_eq!(config::get("greeting"), Ok(Some("Hi".to_owned())));
     assert_eq!(config::get("other"), Ok(None));
     assert_eq!((host.engagements().len(), host.programs().len()), (1, 1));
+}
+
+#[test]
+fn http_is_answered_within_the_grant_and_the_bounds_of_the_request() {
+    let answer = |request: &http::Request| match request.url() {
+        "https://example.org/a" => Ok(http::Response::new(200, "0123456789")),
+        _ => Ok(http::Response::new(404, "none")),
+    };
+    let host = FakeHost::new().grant(["http:GET example.org:443"]).http(answer).start();
+    assert_eq!(http::get("https://example.org/a").unwrap().body, b"0123456789");
+    let short = http::Request::get("https://example.org/a").max_bytes(3).send().unwrap();
+    assert_eq!((short.body.as_slice(), short.truncated), (&b"012"[..], true));
+    let missing = http::get("https://example.org/b").unwrap().error_for_status();
+    assert!(matches!(missing, Err(Error::NotFound(_))), "{missing:?}");
+    assert_eq!(denied(http::Request::post("https://example.org/a").send()), "http:POST example.org:443");
+    assert_eq!(denied(http::get("http://example.org/a")), "http:GET http://example.org:80");
+    assert!(matches!(http::get("example.org"), Err(Error::Invalid(_))));
+    assert_eq!(host.fetches().len(), 3);
+    assert_eq!(host.fetches()[0].method(), "GET");
 }
 
 #[test]

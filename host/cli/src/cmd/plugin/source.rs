@@ -130,7 +130,9 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 
 /// What lies beside the sources of a Python plugin; the builder leaves out the same.
 fn is_no_source(name: &str) -> bool {
-    name.starts_with('.') || matches!(name, "target" | "tests" | "__pycache__" | "README.md" | "pyproject.toml")
+    name.starts_with('.')
+        || matches!(name, "__pycache__" | "node_modules" | "target" | "venv")
+        || matches!(name, "tests" | "README.md" | "pyproject.toml")
 }
 
 fn file(path: &Path) -> Result<Vec<u8>> {
