@@ -135,7 +135,7 @@ fn every_save_is_built_swapped_in_and_called_and_a_broken_one_changes_nothing() 
     // The loop takes it up from there.
     let running = Running::start(&home, &dev);
     assert_eq!(running.reload()["kind"], "failed");
-    save(&source, text.replace("Hello, ", "Goodbye, "));
+    save(&source, text.replace("\"Hello\".to_owned()", "\"Goodbye\".to_owned()"));
     let reload = running.reload();
     documented::check("plugin dev", &documented::examples()["plugin dev"], &reload);
     assert_eq!((&reload["kind"], &reload["generation"]), (&Value::from("serving"), &Value::from(2)), "{reload}");
