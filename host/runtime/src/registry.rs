@@ -461,7 +461,8 @@ impl PluginSet for Snapshot {
         let (name, authority) = (format!("{interpreter} for {}", by.plugin()), Arc::new(by.bounded(own.limits())));
         let callee = plugin.running(&name, &authority).await?;
         let waiting = &plugin.code.waiting;
-        let ready = waiting.take();
+        // What was made ahead has looked for its folders, and found none.
+        let ready = if authority.effective().paths.is_empty() { waiting.take() } else { None };
         waiting.refill(plugin.runner().await?, own, &plugin.shared.egress);
         interpreter::run(&callee, cx, ready, program).await
     }
