@@ -15,10 +15,13 @@ use animus_core::{
     journal::Record,
     manifest::Manifest,
     package,
+    skill::{Policy, Rules},
     store::{NewGeneration, Store as _, Tenant},
     tool::{Annotations, Output, Tool},
 };
-use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Prepared, Registry, egress::Resolver};
+use animus_runtime::{
+    Artifacts, Egress, Engine, EngineConfig, Prepared, Registry, Snapshot, egress::Resolver, skill::Forge,
+};
 use animus_store::{MasterKey, Sqlite};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -30,7 +33,7 @@ use crate::{Guest, guests, models::Laconic};
 pub struct TestHost {
     home: TempDir,
     tenant: Arc<dyn Tenant>,
-    registry: Registry,
+    registry: Arc<Registry>,
     log: Arc<Log>,
 }
 
@@ -73,7 +76,7 @@ impl TestHost {
         let keys = MasterKey::load_or_create(&home.path().join("key")).unwrap();
         let store = Sqlite::open(&home.path().join("animus.db"), keys).await.unwrap();
         let tenant = store.tenant(&TenantId::local()).await.unwrap();
-        Self { home, tenant, registry: Registry::new(artifacts(), egress), log: Arc::default() }
+        Self { home, tenant, registry: Arc::new(Registry::new(artifacts(), egress)), log: Arc::default() }
     }
 
     /// The folder that `$workspace` stands for.
@@ -114,6 +117,10 @@ impl TestHost {
     /// Installs a guest with the whole text of its `plugin.toml`. Nothing is checked: the host must hold what got past
     /// its checks, too.
     pub async fn install_manifest(&self, guest: &Guest, text: &str, grant: Option<Grant>) {
+        self.install_kind(guest, text, grant, false).await;
+    }
+
+    pub(crate) async fn install_kind(&self, guest: &Guest, text: &str, grant: Option<Grant>, is_interpreter: bool) {
         let tools = guest.tools.iter().map(|tool| Tool {
             name: format!("{}.{tool}", guest.name),
             description: "a test's".to_owned(),
@@ -129,7 +136,7 @@ impl TestHost {
             source: "test".to_owned(),
             tools: tools.collect(),
             is_faculty: false,
-            is_interpreter: false,
+            is_interpreter,
             grant,
         };
         self.tenant.plugin_install("test", new).await.unwrap();
@@ -158,10 +165,14 @@ impl TestHost {
     }
 
     async fn report(&self, tool: &str, args: Value) -> Result<CallReport> {
-        let plugins = self.registry.refresh(&self.tenant, &Grant::everything()).await.unwrap();
-        let cx = RunContext {
+        call_tool(self.context().await, tool, args.to_string()).await
+    }
+
+    /// What a run works with: the plugins as they are now, no skills, and a model that says one word.
+    pub async fn context(&self) -> RunContext {
+        RunContext {
             tenant: self.tenant.clone(),
-            plugins,
+            plugins: self.snapshot().await,
             skills: None,
             models: Arc::new(Laconic),
             watcher: self.log.clone(),
@@ -169,8 +180,25 @@ impl TestHost {
             tools: None,
             workspace: Some(self.workspace()),
             cancel: CancellationToken::new(),
-        };
-        call_tool(cx, tool, args.to_string()).await
+        }
+    }
+
+    /// The plugins as they are now.
+    pub async fn snapshot(&self) -> Arc<Snapshot> {
+        self.registry.refresh(&self.tenant, &Grant::everything()).await.unwrap()
+    }
+
+    /// The plugins as another process sees them.
+    pub async fn elsewhere(&self) -> Arc<Snapshot> {
+        let registry = Registry::new(artifacts(), Egress::new());
+        registry.refresh(&self.tenant, &Grant::everything()).await.unwrap()
+    }
+
+    /// A forge for this host's skills.
+    #[must_use]
+    pub fn forge(&self, create: Policy) -> Arc<Forge> {
+        let rules = Rules { create, ..Rules::default() };
+        Arc::new(Forge::new(self.registry.clone(), self.tenant.clone(), Grant::everything(), rules))
     }
 }
 

@@ -9,11 +9,15 @@
     reason = "test support: whatever goes wrong here fails a test"
 )]
 
+mod agent;
 mod contracts;
 mod guests;
 mod host;
 mod models;
+mod python;
 
+pub use agent::Agent;
 pub use contracts::{Imported, encode, imported_functions};
 pub use guests::Guest;
 pub use host::{TestHost, manifest};
+pub use python::{manifest_of, operator, shipped};

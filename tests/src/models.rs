@@ -1,9 +1,18 @@
-//! A model that says one word: these tests are not about models.
+//! A model that says one word, for tests that are not about models, and one that asks for what a test says.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
 
 use animus_core::{
     Error,
-    llm::{Content, Message, ModelInfo, Models, Request, Response, ResponseStream, Role, Stop, StreamEvent, Usage},
+    llm::{
+        Content, Message, ModelInfo, Models, Request, Response, ResponseStream, Role, Stop, StreamEvent, ToolInput,
+        ToolUse, Usage,
+    },
 };
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Laconic;
@@ -40,5 +49,67 @@ impl Models for Laconic {
 
     async fn complete(&self, _: Request, _: CancellationToken) -> Result<Response, Error> {
         Ok(answer())
+    }
+}
+
+/// The tools that a turn asks for, with their arguments.
+type Turn = Vec<(String, Value)>;
+
+/// Asks for one turn's tools after another, then ends. It keeps what it was asked.
+#[derive(Default)]
+pub(crate) struct Scripted {
+    left: Mutex<VecDeque<Turn>>,
+    asked: Mutex<Vec<Request>>,
+}
+
+impl Scripted {
+    /// Begins to play; what was asked before is forgotten.
+    pub(crate) fn begin(&self, turns: VecDeque<Turn>) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = turns;
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Request> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn answer(&self, request: Request) -> Response {
+        let turn = {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.push(request);
+            asked.len()
+        };
+        let Some(calls) = self.left.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
+            return answer();
+        };
+        let content = calls.into_iter().enumerate().map(|(n, (name, input))| {
+            let input = ToolInput::Object(input.as_object().cloned().unwrap_or_default());
+            Content::ToolUse(ToolUse { id: format!("t{turn}-{n}"), name, input })
+        });
+        Response {
+            message: Message { role: Role::Assistant, content: content.collect() },
+            stop: Stop::ToolUse,
+            ..answer()
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Models for Scripted {
+    fn roles(&self) -> Vec<String> {
+        Laconic.roles()
+    }
+
+    fn resolve(&self, role: &str) -> Result<ModelInfo, Error> {
+        Ok(ModelInfo { context_window: 10_000_000, ..Laconic.resolve(role)? })
+    }
+
+    async fn stream(&self, request: Request, _: CancellationToken) -> Result<ResponseStream, Error> {
+        let answer = self.answer(request);
+        Ok(Box::pin(futures::stream::iter([Ok(StreamEvent::Done(answer))])))
+    }
+
+    async fn complete(&self, request: Request, _: CancellationToken) -> Result<Response, Error> {
+        Ok(self.answer(request))
     }
 }

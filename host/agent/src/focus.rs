@@ -63,6 +63,8 @@ struct Inner {
     pages: Mutex<Pages>,
     sessions: Mutex<Sessions>,
     active: Mutex<Active>,
+    /// Held while skills become active, so that two calls of one turn do not activate the same one.
+    activating: tokio::sync::Mutex<()>,
     /// How often it gained a skill or a plugin.
     gains: AtomicU64,
     /// The pinned plugins, and those that this focus made.
@@ -115,6 +117,7 @@ impl Focus {
             pages: Mutex::default(),
             sessions: Mutex::default(),
             active: Mutex::default(),
+            activating: tokio::sync::Mutex::default(),
             gains: AtomicU64::default(),
             plugins: Mutex::new(cx.plugins.clone()),
             ending: Mutex::default(),

@@ -30,7 +30,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 
 use crate::{
     artifact::Artifacts,
-    bindings::{faculty, json_object},
+    bindings::{faculty, json_object, tool_types},
     call::{Callee, Linked},
     egress::Egress,
     interpreter::{self, Waiting},
@@ -263,6 +263,24 @@ impl Plugin {
         })
     }
 
+    /// Counts how a tool call fared. A thin component does not trap: what a skill's code raises is its failure, and what
+    /// the host or the grants refuse it is an answer, as with every plugin.
+    async fn count_call(&self, fared: Option<&Fared>, result: &Result<tool_types::ToolResult>) {
+        let raised = match result {
+            _ if !self.record.source.starts_with(crate::skill::SOURCE) || fared.is_none() => None,
+            // The last line of a traceback says what was raised.
+            Ok(answer) if answer.is_error => {
+                Some(answer.text.trim_end().lines().next_back().unwrap_or_default().to_owned())
+            }
+            Err(error @ Error::Internal(_)) => Some(error.to_string()),
+            _ => None,
+        };
+        match raised {
+            Some(why) => drop(self.health.count_failure(&why).await),
+            None => self.count(fared, result).await,
+        }
+    }
+
     /// Counts how a call fared.
     async fn count<T>(&self, fared: Option<&Fared>, result: &Result<T>) {
         match (fared, result) {
@@ -426,7 +444,7 @@ impl PluginSet for Snapshot {
                 tools.load(&mut *store, instance)?.call_call_tool(&mut *store, short, &args).await
             })
             .await;
-        plugin.count(callee.fared.get(), &result).await;
+        plugin.count_call(callee.fared.get(), &result).await;
         let result = result?;
         let size = result.text.len()
             + result.structured.as_ref().map_or(0, String::len)

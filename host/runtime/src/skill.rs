@@ -21,6 +21,7 @@ use animus_core::{
 };
 use serde_json::Value;
 
+pub(crate) use forge::SOURCE;
 pub use forge::{Forge, Forged, source};
 pub use request::{interfaces, manifest};
 

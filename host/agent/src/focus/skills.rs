@@ -67,6 +67,7 @@ impl Focus {
         if catalog.entries().len() == 0 {
             return Ok(());
         }
+        let _one_at_a_time = self.0.activating.lock().await;
         let rules = workshop.rules();
         let work = self.0.cx.tenant.work(self.0.work).await?;
         let auto = catalog.auto(&AutoRequest {
@@ -86,6 +87,7 @@ impl Focus {
     pub(crate) async fn activate(&self, by: &Principal, name: &SkillName) -> Result<Vec<Activation>> {
         let workshop = self.workshop().ok_or_else(none)?;
         let catalog = workshop.catalog().await?;
+        let _one_at_a_time = self.0.activating.lock().await;
         let (active, used) = {
             let active = lock(&self.0.active);
             let names: BTreeSet<_> = active.skills.iter().map(|skill| skill.name.clone()).collect();
@@ -103,8 +105,13 @@ impl Focus {
         Ok(new)
     }
 
+    /// Whoever calls it holds `activating`.
     async fn put_in_force(&self, catalog: &Catalog, new: Vec<Activation>) -> Result<()> {
         for skill in new {
+            // A faculty may engage again, and the same words trigger the same skills.
+            if lock(&self.0.active).skills.iter().any(|active| active.name == skill.name) {
+                continue;
+            }
             let entry = catalog.get(&skill.name)?;
             let mut modules = Vec::new();
             if let Some(code) = entry.files.code(&entry.skill)? {
@@ -145,8 +152,10 @@ impl Focus {
             let mut tools = Vec::new();
             if let Some(serving) = created.plugin {
                 tools = serving.tools;
-                let with = With::new(focus.plugins(), serving.plugins, serving.name)?;
-                *lock(&focus.0.plugins) = Arc::new(with);
+                // Several may be made at the same time: each joins what the others left.
+                let mut plugins = lock(&focus.0.plugins);
+                *plugins = Arc::new(With::new(plugins.clone(), serving.plugins, serving.name)?);
+                drop(plugins);
                 focus.gained();
             }
             let name = created.record.name;

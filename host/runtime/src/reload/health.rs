@@ -28,7 +28,8 @@ const MAX_WHY: usize = 500;
 pub(crate) enum Fared {
     /// It answered; a typed error, or the passing on of a refusal, is an answer.
     Answered,
-    /// It trapped.
+    /// It trapped. Of a skill, whose code the interpreter keeps from trapping, an exception counts the same; see
+    /// `Plugin::count_call`.
     Broke,
 }
 

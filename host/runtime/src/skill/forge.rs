@@ -120,10 +120,10 @@ impl Forge {
                 skill.name
             )));
         }
+        let uses = resolved(described.uses, plugins);
         let version = format!("{}.0.0", skill.version);
         let description = skill.line().description;
-        let text =
-            manifest(name.as_str(), &version, &description, &described.uses, interpreter, SomeLimits::default())?;
+        let text = manifest(name.as_str(), &version, &description, &uses, interpreter, SomeLimits::default())?;
         let request = Manifest::parse(&text)?.request;
         let grant = bounded(&name, request.clone(), by)?;
         let authority = Authority::new(name, request, grant.clone(), self.ceiling.clone());
@@ -136,7 +136,7 @@ impl Forge {
             source: &program.source,
             modules: &program.modules.iter().map(|m| (m.name.clone(), m.source.clone())).collect::<Vec<_>>(),
             tools: &described.tools,
-            imports: &interfaces(&described.uses)?,
+            imports: &interfaces(&uses)?,
         })?
         .into();
         let Prepared { inspection, tools } = self.registry.prepare(wasm.clone()).await?;
@@ -181,7 +181,7 @@ impl Forge {
         let plugin = match self.forge(cx, plugins, by, &waiting.files).await? {
             Some(forged) => {
                 forged.expect_tested()?;
-                Some(self.install(actor, &forged, Some(self.grant_of(waiting, &forged))).await?)
+                Some(self.install(actor, &forged, Some(grant_of(waiting, &forged)?)).await?)
             }
             None => None,
         };
@@ -189,15 +189,6 @@ impl Forge {
         let decision = Decision::Approve { plugin_generation };
         let record = self.tenant.skill_decide(actor, &waiting.name, waiting.version, decision, reason).await?;
         Ok((record, plugin))
-    }
-
-    /// What its creator held when it was made bounds it, whoever approves it.
-    fn grant_of(&self, waiting: &SkillRecord, forged: &Forged) -> Grant {
-        let bound = waiting.report.as_ref().and_then(|report| report.get("grant").cloned());
-        match bound.and_then(|grant| serde_json::from_value::<Grant>(grant).ok()) {
-            Some(bound) => forged.grant.meet(&bound),
-            None => forged.grant.clone(),
-        }
     }
 
     /// Refuses the name of a plugin that is not a skill's: a skill must not pass for it.
@@ -304,10 +295,13 @@ impl Workshop for Forge {
     }
 }
 
+/// What the source of every skill's plugin begins with.
+pub(crate) const SOURCE: &str = "skill:";
+
 /// Where the store says that a skill's plugin comes from.
 #[must_use]
 pub fn source(skill: &SkillName) -> String {
-    format!("skill:{skill}")
+    format!("{SOURCE}{skill}")
 }
 
 /// A skill's plugin has the skill's name.
@@ -321,6 +315,35 @@ fn program(code: &SkillCode<'_>) -> Program {
     let modules = code.modules.iter().map(|(name, source)| Module { name: name.clone(), source: (*source).to_owned() });
     let (name, source) = code.source;
     Program { modules: modules.collect(), ..Program::body(name, source) }
+}
+
+/// Code writes `tools.word_count.count` of the plugin `word-count`; what is asked for has the plugin's own name.
+fn resolved(uses: Vec<String>, plugins: &dyn PluginSet) -> Vec<String> {
+    let resolve = |text: String| {
+        let Some((plugin, tool)) = text.strip_prefix("tool:").and_then(|tool| tool.split_once('.')) else {
+            return text;
+        };
+        if plugins.plugin(plugin).is_some() {
+            return text;
+        }
+        let meant = plugins.plugins().iter().find(|there| there.name.as_str().replace('-', "_") == plugin);
+        meant.map_or_else(|| text.clone(), |there| format!("tool:{}.{tool}", there.name))
+    };
+    uses.into_iter().map(resolve).collect()
+}
+
+/// What its creator held when it was made bounds it, whoever approves it.
+fn grant_of(waiting: &SkillRecord, forged: &Forged) -> Result<Grant> {
+    let bound = waiting.report.as_ref().and_then(|report| report.get("grant").cloned());
+    let bound = bound.and_then(|grant| serde_json::from_value::<Grant>(grant).ok());
+    // Without it nothing says how far it may go, and the operator's own rights are no measure.
+    let bound = bound.ok_or_else(|| {
+        Error::Invalid(format!(
+            "version {} of the skill '{}' does not say what its creator held; reject it, and install it from a folder",
+            waiting.version, waiting.name
+        ))
+    })?;
+    Ok(forged.grant.meet(&bound))
 }
 
 /// What of a skill's request its creator can give: all of it, or nothing.
