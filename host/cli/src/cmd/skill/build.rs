@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Bench, folder, read, report};
 use crate::{
     context::Context,
-    fault::{Exit, Fault, Result},
+    fault::{During as _, Exit, Fault, Result},
     out::{self, GOOD, paint},
     sdk,
     watch::Spinner,
@@ -69,6 +69,8 @@ impl Build {
         let name = forged.skill.name.clone();
         let wasm = self.out.unwrap_or_else(|| folder.join("target").join(format!("{name}.wasm")));
         sdk::write(&wasm, &forged.wasm)?;
+        // For programs, whatever folder they run in.
+        let wasm = wasm.canonicalize().during(|| format!("find {}", wasm.display()))?;
         let built = Built {
             name,
             wasm,
