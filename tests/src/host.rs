@@ -53,7 +53,8 @@ impl Watcher for Log {
 fn artifacts() -> Arc<Artifacts> {
     static ARTIFACTS: OnceLock<Arc<Artifacts>> = OnceLock::new();
     let open = || {
-        let engine = Engine::new(&EngineConfig { instances: 64 }).unwrap();
+        // CPython takes some dozens of core instances, and a test runs 64 of it at once.
+        let engine = Engine::new(&EngineConfig { instances: 512 }).unwrap();
         Arc::new(Artifacts::open(engine, guests::target().join("test-artifacts")).unwrap())
     };
     ARTIFACTS.get_or_init(open).clone()

@@ -45,6 +45,19 @@ impl Home {
         home
     }
 
+    /// The same with the interpreter compiled, which takes a while longer and so happens once, too.
+    pub(crate) fn with_python() -> Self {
+        static MADE: OnceLock<Home> = OnceLock::new();
+        let made = MADE.get_or_init(|| {
+            let home = Self::new();
+            home.feed(&["exec", "-"], "return 1").expect(0);
+            home
+        });
+        let home = Self::empty();
+        copy(&made.path(), &home.path());
+        home
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("home")
     }

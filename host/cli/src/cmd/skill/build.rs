@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Bench, folder, read, report, standalone};
 use crate::{
     context::Context,
-    fault::{Exit, Fault, Result},
+    fault::{During as _, Exit, Fault, Result},
     out::{self, GOOD, paint},
     sdk,
     watch::Spinner,
@@ -80,6 +80,8 @@ impl Build {
             (forged.wasm.to_vec(), forged.inspection.imports)
         };
         sdk::write(&wasm, &bytes)?;
+        // For programs, whatever folder they run in.
+        let wasm = wasm.canonicalize().during(|| format!("find {}", wasm.display()))?;
         let built = Built {
             name,
             wasm,
