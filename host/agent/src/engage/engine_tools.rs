@@ -19,11 +19,19 @@ pub(super) fn definitions(focus: &Focus, by: &Principal) -> Vec<Tool> {
     own().into_iter().chain(execute_code::definition(focus, by)).chain(skills::definitions(focus)).collect()
 }
 
-/// Those that need no grant: they reach nothing but the work item itself.
-fn own() -> [Tool; 3] {
-    let types: Vec<_> = EntryType::ALL.iter().map(|t| t.as_str()).collect();
-    let reads = Annotations { read_only: true, idempotent: true, ..Annotations::default() };
-    let tool = |name: &str, description: &str, properties: Value, required: &[&str], annotations| Tool {
+/// What changes nothing.
+pub(super) const READS: Annotations =
+    Annotations { read_only: true, idempotent: true, destructive: false, open_world: false };
+
+/// A tool of the host's own, which takes no arguments but those in `properties`.
+pub(super) fn tool(
+    name: &str,
+    description: &str,
+    properties: Value,
+    required: &[&str],
+    annotations: Annotations,
+) -> Tool {
+    Tool {
         name: name.to_owned(),
         description: description.to_owned(),
         input_schema: json!({
@@ -31,7 +39,12 @@ fn own() -> [Tool; 3] {
         }),
         output_schema: None,
         annotations,
-    };
+    }
+}
+
+/// Those that need no grant: they reach nothing but the work item itself.
+fn own() -> [Tool; 3] {
+    let types: Vec<_> = EntryType::ALL.iter().map(|t| t.as_str()).collect();
     [
         tool(
             "ledger_append",
@@ -51,7 +64,7 @@ fn own() -> [Tool; 3] {
                 "last_n": { "type": "integer", "minimum": 1, "description": "Only the last so many." },
             }),
             &[],
-            reads,
+            READS,
         ),
         tool(
             "read_result",
@@ -62,7 +75,7 @@ fn own() -> [Tool; 3] {
                 "limit": { "type": "integer", "minimum": 4, "maximum": LARGEST_PAGE, "description": "Bytes; 16000 when absent." },
             }),
             &["id"],
-            reads,
+            READS,
         ),
     ]
 }

@@ -11,7 +11,7 @@ use animus_core::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::engine_tools::parse;
+use super::engine_tools::{READS, parse, tool};
 use crate::focus::Focus;
 
 /// Where the tests of a skill stand that a model makes.
@@ -22,16 +22,6 @@ const MOST_LINES: usize = 100;
 /// Their definitions, where the host keeps skills.
 pub(super) fn definitions(focus: &Focus) -> Vec<Tool> {
     let Some(workshop) = focus.workshop() else { return Vec::new() };
-    let reads = Annotations { read_only: true, idempotent: true, ..Annotations::default() };
-    let tool = |name: &str, description: &str, properties: Value, required: &[&str], annotations| Tool {
-        name: name.to_owned(),
-        description: description.to_owned(),
-        input_schema: json!({
-            "type": "object", "properties": properties, "required": required, "additionalProperties": false,
-        }),
-        output_schema: None,
-        annotations,
-    };
     let mut tools = vec![
         tool(
             "discover_skills",
@@ -41,7 +31,7 @@ pub(super) fn definitions(focus: &Focus) -> Vec<Tool> {
                 "work_type": { "type": "string", "description": "Only those that are triggered by this faculty." },
             }),
             &[],
-            reads,
+            READS,
         ),
         tool(
             "activate_skill",
@@ -59,7 +49,7 @@ pub(super) fn definitions(focus: &Focus) -> Vec<Tool> {
                 "path": { "type": "string", "description": "As activate_skill lists it, such as resources/table.csv." },
             }),
             &["skill_name", "path"],
-            reads,
+            READS,
         ),
     ];
     if workshop.rules().create != Policy::Never {
