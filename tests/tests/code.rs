@@ -95,6 +95,8 @@ async fn what_a_sandbox_has_not_fails_with_an_exception_that_says_so() {
             "no sockets",
         ),
         ("import socket\nsocket.socket()".to_owned(), "ConnectionRefusedError", "no sockets"),
+        ("import _socket\n_socket.socket()".to_owned(), "ConnectionRefusedError", "no sockets"),
+        ("import _socket\n_socket.getaddrinfo('localhost', 80)".to_owned(), "ConnectionRefusedError", "no sockets"),
         ("import urllib.request\nurllib.request.urlopen('http://127.0.0.1/')".to_owned(), "URLError", "no sockets"),
         ("open('/etc/passwd').read()".to_owned(), "FileNotFoundError", "tools such as fs.read_file"),
         (format!("open({outside:?}).read()"), "FileNotFoundError", "tools such as fs.read_file"),

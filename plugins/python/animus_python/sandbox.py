@@ -4,6 +4,7 @@ Nothing here keeps a program in: the component has no import through which any o
 failures of CPython on WebAssembly into exceptions that tell a model what to do instead.
 """
 
+import _socket
 import builtins
 import concurrent.futures
 import errno
@@ -62,7 +63,11 @@ def install() -> None:
         "getnameinfo",
         "getfqdn",
     ):
-        setattr(socket, name, no_sockets)
+        # The private module, too: what the component lacks ends the instance when C reaches for it.
+        for module in (socket, _socket):
+            if module is socket or hasattr(module, name):
+                setattr(module, name, no_sockets)
+    _socket.socket = _socket.SocketType = no_sockets
     socket.socket.__init__ = no_sockets
     socket.socket.__del__ = lambda self: None
     if not hasattr(http.client, "HTTPSConnection"):
