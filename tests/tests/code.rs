@@ -534,7 +534,7 @@ async fn a_prepared_instance_serves_its_own_principal_only() {
     any.code("ledger.append('note', 'by the other')").await;
     let all = animus_core::ledger::Filter::default();
     for (agent, says) in [(&reader, "by the reader"), (&any, "by the other")] {
-        let entries = host.tenant().ledger_read(agent.work(), all.clone()).await.unwrap();
+        let entries = host.tenant().ledger_read(agent.work(), all).await.unwrap();
         let texts: Vec<_> = entries.iter().map(|entry| entry.content.as_str()).collect();
         assert_eq!(texts, [says]);
     }
