@@ -90,11 +90,11 @@ fn common() -> Config {
 fn pooling(config: &EngineConfig) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     let calls = config.instances;
-    // A component is a few core instances (code, shims, adapters), and one made of dynamic libraries a few dozen; on
-    // average eight are plenty. These are counters and address space: none of them is memory before it is used.
+    // A component is a few core instances (code, shims, adapters), and one made of dynamic libraries, such as CPython, a
+    // few dozen. These are counters and address space: none of them is memory before it is used.
     pool.total_component_instances(calls)
         .total_stacks(calls)
-        .total_core_instances(calls.saturating_mul(8))
+        .total_core_instances(calls.saturating_mul(64))
         .total_memories(calls.saturating_mul(2))
         .total_tables(calls.saturating_mul(8))
         .max_core_instances_per_component(MAX_INSTANCES)

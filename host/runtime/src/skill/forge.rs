@@ -260,7 +260,13 @@ impl Workshop for Forge {
         }
         let skill = files.skill(None)?;
         self.expect_agents(&skill.name).await?;
-        self.expect_free(&skill.name).await?;
+        let mut revoked = false;
+        if files.code(&skill)?.is_some() {
+            self.expect_free(&skill.name).await?;
+            // What an operator has taken back stays so, whatever version follows.
+            let there = self.tenant.plugin(&plugin_name(&skill.name)?).await;
+            revoked = there.is_ok_and(|plugin| plugin.granted.is_none());
+        }
         let forged = self.forge(cx, plugins, by, &files).await?;
         if let Some(forged) = &forged {
             forged.expect_tested()?;
@@ -271,7 +277,10 @@ impl Workshop for Forge {
         });
         let pending = self.rules.create == Policy::Ask;
         let plugin = match forged.as_ref().filter(|_| !pending) {
-            Some(forged) => Some(self.install(&actor, forged, Some(forged.grant.clone())).await?),
+            Some(forged) => {
+                let grant = (!revoked).then(|| forged.grant.clone());
+                Some(self.install(&actor, forged, grant).await?)
+            }
             None => None,
         };
         let new = NewSkill {
