@@ -1,6 +1,7 @@
 //! A host as the command line puts it together, with copies of one small tool installed.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -22,7 +23,7 @@ use animus_core::{
 };
 use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Registry, Snapshot};
 use animus_store::{MasterKey, Sqlite};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,7 @@ use crate::models::Scripted;
 pub(crate) struct Host {
     pub(crate) tenant: Arc<dyn Tenant>,
     pub(crate) engine: Engine,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) plugins: Arc<Snapshot>,
 }
 
@@ -43,9 +45,43 @@ impl Host {
         let tenant = store.tenant(&TenantId::local()).await?;
         let engine = Engine::new(&EngineConfig::default())?;
         let artifacts = Arc::new(Artifacts::open(engine.clone(), home.join("artifacts"))?);
-        let registry = Registry::new(artifacts, Egress::new());
+        let registry = Arc::new(Registry::new(artifacts, Egress::new()));
         let plugins = registry.refresh(&tenant, &Grant::everything()).await?;
-        Ok(Self { tenant, engine, plugins })
+        Ok(Self { tenant, engine, registry, plugins })
+    }
+
+    /// The same host with the plugins as they are now.
+    pub(crate) async fn refreshed(&self) -> Result<Self> {
+        let plugins = self.registry.refresh(&self.tenant, &Grant::everything()).await?;
+        let (tenant, engine) = (self.tenant.clone(), self.engine.clone());
+        Ok(Self { tenant, engine, registry: self.registry.clone(), plugins })
+    }
+
+    /// Installs one plugin `bench0` and the Python interpreter, and opens the host with both compiled.
+    pub(crate) async fn with_python(home: &Path) -> Result<Self> {
+        let host = Self::with_plugins(home, 1).await?;
+        let manifest = fs::read_to_string(root().join("plugins/python/plugin.toml"))?;
+        let limits = "limits = { wall_ms = 600_000, cpu_ms = 300_000, memory_bytes = 536_870_912 }";
+        host.tenant
+            .plugin_install(
+                "bench",
+                NewGeneration {
+                    name: PluginName::new("python")?,
+                    wasm: package::embed(&python()?, &manifest)?.into(),
+                    version: "0.1.0".into(),
+                    manifest,
+                    source: "bench".into(),
+                    tools: Vec::new(),
+                    is_faculty: false,
+                    is_interpreter: true,
+                    grant: Some(Grant::parse_toml(limits)?),
+                },
+            )
+            .await?;
+        drop(host);
+        let host = Self::open(home).await?;
+        host.plugins.compile("python").await?;
+        Ok(host)
     }
 
     /// Installs `copies` plugins `bench0`, `bench1`, …, each with bytes of its own, and opens the host.
@@ -136,23 +172,67 @@ fn definition(plugin: &str, tool: &str) -> Tool {
     }
 }
 
+/// The repository's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 /// Where build products go.
 pub(crate) fn target() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
+/// The Python interpreter as the build of the command line makes it, built if need be.
+fn python() -> Result<Vec<u8>> {
+    let folder = target().join("python");
+    let wasm = folder.join("component.wasm");
+    let status = Command::new("python3")
+        .arg(root().join("plugins/python/build.py"))
+        .arg("--target")
+        .arg(&folder)
+        .arg("--out")
+        .arg(&wasm)
+        .status()
+        .context("could not start python3")?;
+    ensure!(status.success(), "the Python interpreter does not build ({status})");
+    fs::read(&wasm).with_context(|| format!("cannot read {}", wasm.display()))
+}
+
+/// So many versions of a large guest, which answer with their numbers, under the name `plugin`.
+pub(crate) fn versions(plugin: &str, count: usize) -> Result<Vec<Vec<u8>>> {
+    const MARK: &[u8] = b"bench-guest-version:0000";
+    let wasm = built("large")?;
+    let mut at = wasm.windows(MARK.len()).enumerate().filter(|(_, bytes)| *bytes == MARK).map(|(at, _)| at);
+    let (Some(at), None) = (at.next(), at.next()) else { bail!("the guest's version does not stand in it once") };
+    let manifest = format!(
+        "[plugin]\nname = \"{plugin}\"\nversion = \"0.1.0\"\ndescription = \"for measuring\"\nwit = \"0.1\"\n\n\
+         [capabilities]\nllm = {{ roles = [\"bench\"] }}\n"
+    );
+    let version = |number| {
+        let mut wasm = wasm.clone();
+        let mark = format!("bench-guest-version:{number:04}");
+        wasm.get_mut(at..at + MARK.len()).context("the mark is inside")?.copy_from_slice(mark.as_bytes());
+        Ok(package::embed(&wasm, &manifest)?)
+    };
+    (0..count).map(version).collect()
 }
 
 /// The guest of the figures, built if need be.
 pub(crate) fn guest() -> Result<Vec<u8>> {
+    built("release")
+}
+
+/// The guest in one of its profiles.
+fn built(profile: &str) -> Result<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest");
     let out = target().join("guests-bench");
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--locked", "--release", "--target", "wasm32-wasip2"])
+        .args(["build", "--quiet", "--locked", "--profile", profile, "--target", "wasm32-wasip2"])
         .current_dir(folder)
         .env("CARGO_TARGET_DIR", &out)
         .status()
         .context("could not start cargo")?;
     ensure!(status.success(), "the bench guest does not build ({status})");
-    let wasm = out.join("wasm32-wasip2/release/bench_guest.wasm");
-    std::fs::read(&wasm).with_context(|| format!("cannot read {}", wasm.display()))
+    let wasm = out.join("wasm32-wasip2").join(profile).join("bench_guest.wasm");
+    fs::read(&wasm).with_context(|| format!("cannot read {}", wasm.display()))
 }

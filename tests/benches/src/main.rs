@@ -1,11 +1,12 @@
 //! The figures of `docs/performance.md`, each beside its baseline in the same run: `cargo xtask bench [ROW…]`.
 
-#![allow(clippy::indexing_slicing, reason = "a figure that cannot be taken ends the program")]
+#![allow(clippy::indexing_slicing, reason = "a figure that cannot be taken ends the program with it")]
 
 mod fixture;
 mod measure;
 mod models;
 mod raw;
+mod rival;
 mod rows;
 mod table;
 
@@ -22,9 +23,12 @@ async fn main() -> Result<()> {
     if let Some(unknown) = wanted.iter().find(|row| !rows::ALL.contains(&row.as_str())) {
         bail!("no row '{unknown}': there are {}", rows::ALL.join(", "));
     }
-    let mut table = Vec::new();
+    let (mut table, shared) = (Vec::new(), rows::Shared::default());
     for id in rows::ALL.iter().filter(|id| wanted.is_empty() || wanted.iter().any(|w| w == *id)) {
-        table.extend(rows::measure(id).await?);
+        match rows::measure(id, &shared).await {
+            Ok(rows) => table.extend(rows),
+            Err(error) => table.push(table::Row::failed(id, &error)),
+        }
     }
     table::print(&table);
     table::write(&table, &fixture::target().join("bench.json"))?;

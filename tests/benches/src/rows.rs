@@ -5,28 +5,68 @@ mod call;
 mod idle;
 mod load;
 mod parallel;
+mod python;
+mod reload;
+mod skill;
+mod soak;
 mod turn;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Result, bail};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
-use crate::table::Row;
+use crate::{fixture::Host, table::Row};
 
 /// All of them, in the order of the table.
-pub(crate) const ALL: &[&str] = &["call", "call@100", "boundary", "parallel", "load", "turn", "idle"];
+pub(crate) const ALL: &[&str] = &[
+    "call",
+    "call@100",
+    "boundary",
+    "parallel",
+    "load",
+    "python",
+    "python cpu",
+    "python rss",
+    "skill",
+    "reload",
+    "turn",
+    "idle",
+];
 
 /// The first argument of this program when it is its own child.
 pub(crate) const CHILD: &str = "__child";
 
+/// What several rows share: compiling the interpreter takes longer than they do.
+#[derive(Default)]
+pub(crate) struct Shared {
+    python: OnceCell<(Arc<Host>, TempDir)>,
+}
+
+impl Shared {
+    async fn python(&self) -> Result<&Arc<Host>> {
+        let made = self.python.get_or_try_init(async || {
+            let home = tempfile::tempdir()?;
+            anyhow::Ok((Arc::new(Host::with_python(home.path()).await?), home))
+        });
+        Ok(&made.await?.0)
+    }
+}
+
 /// Takes one figure.
-pub(crate) async fn measure(id: &str) -> Result<Vec<Row>> {
+pub(crate) async fn measure(id: &str, shared: &Shared) -> Result<Vec<Row>> {
     match id {
         "call" => call::fresh().await,
         "call@100" => call::among_100().await,
         "boundary" => boundary::measure().await,
         "parallel" => parallel::measure().await,
         "load" => load::measure().await,
+        "python" => python::execute(shared.python().await?).await,
+        "python cpu" => python::cpu(shared.python().await?).await,
+        "python rss" => soak::measure(shared.python().await?).await,
+        "skill" => skill::measure(shared.python().await?).await,
+        "reload" => reload::measure().await,
         "turn" => turn::measure().await,
         "idle" => idle::measure().await,
         other => bail!("no row '{other}'"),

@@ -15,8 +15,25 @@ pub(crate) struct Row {
     pub(crate) baseline: String,
     /// Ours over the baseline, or the other way round where more is better; `figure` says which.
     pub(crate) ratio: f64,
+    /// `–` for a figure without a target.
     pub(crate) target: String,
+    /// True where there is no target.
     pub(crate) met: bool,
+}
+
+impl Row {
+    /// A row that could not be taken, which is no reason not to take the others.
+    pub(crate) fn failed(id: &'static str, error: &anyhow::Error) -> Self {
+        let figure = format!("failed: {error:#}").replace('\n', " ");
+        Self { met: false, figure, ..Self::unmeasured(id, "") }
+    }
+
+    /// A row for which something is missing on this machine.
+    pub(crate) fn unmeasured(id: &'static str, why: &str) -> Self {
+        let nothing = || "–".to_owned();
+        let figure = format!("not measured: {why}");
+        Self { id, figure, ours: nothing(), baseline: nothing(), ratio: f64::NAN, target: nothing(), met: true }
+    }
 }
 
 /// Prints the table.
@@ -30,9 +47,14 @@ pub(crate) fn print(rows: &[Row]) {
                 row.figure.clone(),
                 row.ours.clone(),
                 row.baseline.clone(),
-                format!("{:.2}", row.ratio),
+                if row.ratio.is_nan() { "–".to_owned() } else { format!("{:.2}", row.ratio) },
                 row.target.clone(),
-                if row.met { "yes" } else { "NO" }.to_owned(),
+                match (row.met, row.target.as_str()) {
+                    (true, "–") => "–",
+                    (true, _) => "yes",
+                    (false, _) => "NO",
+                }
+                .to_owned(),
             ]
         }))
         .collect();

@@ -1,5 +1,7 @@
 //! A small tool, for measuring what the host adds to a call.
 
+use std::hint::black_box;
+
 use animus_sdk::{llm, prelude::*};
 
 /// Answers with what it was given.
@@ -37,4 +39,22 @@ impl Tool for Cross {
     }
 }
 
-export_tools!(Echo, Cross);
+/// Which version of the guest this is. Whoever makes versions writes over the digits in the built component.
+static VERSION: [u8; 24] = *b"bench-guest-version:0000";
+
+/// Answers with its version.
+#[derive(Deserialize, JsonSchema)]
+struct Version {}
+
+impl Tool for Version {
+    const NAME: &'static str = "version";
+    const ANNOTATIONS: Annotations = Annotations::READ_ONLY;
+    type Output = String;
+
+    fn call(self) -> Result<String> {
+        // Seen through the black box, the digits are data that the compiler may not know.
+        Ok(String::from_utf8_lossy(black_box(&VERSION)).into_owned())
+    }
+}
+
+export_tools!(Echo, Cross, Version);
