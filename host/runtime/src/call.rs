@@ -162,6 +162,10 @@ impl Callee<'_> {
         {
             state.who.services.denied(&state.who.principal, &kept).await;
         }
+        if self.linked.interpreter.is_some() {
+            // Giving back what an interpreter touched takes milliseconds now and then, and nobody needs to wait for it.
+            tokio::task::spawn_blocking(move || drop(store));
+        }
         result
     }
 

@@ -481,8 +481,10 @@ impl PluginSet for Snapshot {
         let waiting = &plugin.code.waiting;
         // What was made ahead has looked for its folders, and found none.
         let ready = if authority.effective().paths.is_empty() { waiting.take() } else { None };
+        let ran = interpreter::run(&callee, cx, ready, program).await;
+        // Not before: what is made ahead would only take the program's time.
         waiting.refill(plugin.runner().await?, own, &plugin.shared.egress);
-        interpreter::run(&callee, cx, ready, program).await
+        ran
     }
 
     async fn describe_code(&self, cx: &CallContext, interpreter: &str, program: Program) -> Result<Description> {

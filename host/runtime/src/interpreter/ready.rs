@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -37,8 +37,8 @@ pub(crate) struct Ready {
 #[derive(Default)]
 pub(crate) struct Waiting {
     ready: Mutex<Vec<Ready>>,
-    /// Those that are being made.
-    coming: AtomicUsize,
+    /// One is being made. More at once would only hinder each other, and the programs that run.
+    making: AtomicBool,
 }
 
 impl Waiting {
@@ -47,26 +47,40 @@ impl Waiting {
         self.lock().pop()
     }
 
-    /// Begins to make those that are missing, each in a task of its own.
+    /// Begins to make those that are missing, one after another, in a task of its own.
     pub(crate) fn refill(self: &Arc<Self>, linked: &Arc<Linked>, authority: &Authority, egress: &Arc<Egress>) {
-        let there = self.lock().len();
-        while there + self.coming.fetch_add(1, Ordering::Relaxed) < AHEAD {
-            let (this, linked, egress) = (Arc::downgrade(self), linked.clone(), egress.clone());
-            let authority = super::nobody(authority);
-            tokio::spawn(async move {
-                let made = tokio::time::timeout(PATIENCE, make(&linked, authority, &egress)).await;
+        if self.lock().len() >= AHEAD || self.making.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (this, linked, egress) = (Arc::downgrade(self), linked.clone(), egress.clone());
+        let authority = super::nobody(authority);
+        tokio::spawn(async move {
+            loop {
+                let made = tokio::time::timeout(PATIENCE, make(&linked, authority.clone(), &egress)).await;
                 // Nobody waits for the instances of an interpreter that is gone.
                 let Some(this) = this.upgrade() else { return };
-                this.coming.fetch_sub(1, Ordering::Relaxed);
-                match made {
-                    Ok(Ok(ready)) => this.lock().push(ready),
+                let enough = match made {
+                    Ok(Ok(ready)) => {
+                        let mut waiting = this.lock();
+                        waiting.push(ready);
+                        waiting.len() >= AHEAD
+                    }
                     // Whoever needs one makes it, and is told what is wrong.
-                    Ok(Err(error)) => tracing::debug!(%error, "no instance could be made ahead"),
-                    Err(_) => tracing::warn!("an interpreter did not get ready in {} s", PATIENCE.as_secs()),
+                    Ok(Err(error)) => {
+                        tracing::debug!(%error, "no instance could be made ahead");
+                        true
+                    }
+                    Err(_) => {
+                        tracing::warn!("an interpreter did not get ready in {} s", PATIENCE.as_secs());
+                        true
+                    }
+                };
+                if enough {
+                    this.making.store(false, Ordering::Release);
+                    return;
                 }
-            });
-        }
-        self.coming.fetch_sub(1, Ordering::Relaxed);
+            }
+        });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Ready>> {
