@@ -649,11 +649,20 @@ mod net {
 mod probe {
     use super::*;
 
+    /// Something of every interface that it imports.
+    const EVERY_IMPORT: &str = "\
+[capabilities]
+tool = [\"probe.*\"]
+ledger = [\"read\"]
+memory = [\"read\"]
+llm = { roles = [\"fast\"] }
+interpreter = [\"python\"]
+";
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_flood_of_host_calls_meets_its_limit() {
         let host = TestHost::new().await;
-        let request = "[capabilities]\ntool = [\"probe.*\"]\nledger = [\"read\"]\nmemory = [\"read\"]\nllm = { roles = [\"fast\"] }\n";
-        host.install(&Guest::built("probe", foreach_probe_tool!(names)), request).await;
+        host.install(&Guest::built("probe", foreach_probe_tool!(names)), EVERY_IMPORT).await;
         let error = undisturbed(&host, host.call("probe.flood", json!({}))).await.unwrap_err();
         assert!(limit(&error, "host_calls"), "{error}");
     }
@@ -661,8 +670,7 @@ mod probe {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_tool_that_calls_itself_meets_the_limit_of_depth() {
         let host = TestHost::new().await;
-        let request = "[capabilities]\ntool = [\"probe.*\"]\nledger = [\"read\"]\nmemory = [\"read\"]\nllm = { roles = [\"fast\"] }\n";
-        host.install(&Guest::built("probe", foreach_probe_tool!(names)), request).await;
+        host.install(&Guest::built("probe", foreach_probe_tool!(names)), EVERY_IMPORT).await;
         let result = undisturbed(&host, host.call("probe.tool_call", json!({ "name": "probe.tool_call" }))).await;
         let error = result.unwrap_err();
         assert!(matches!(&error, Error::BudgetExhausted(text) if text.contains("call_depth")), "{error}");
