@@ -57,7 +57,7 @@ pub enum Interface {
 /// What a thin component is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Thin<'a> {
-    /// The text of `plugin.toml`, as [`manifest`] writes it. It is not read here; [`inspect`](crate::inspect) does.
+    /// The text of `plugin.toml`, as [`manifest`] writes it. It is not read here; [`inspect()`](fn@crate::inspect) does.
     pub manifest: &'a str,
     /// Where the skill comes from: any JSON, at most [`MAX_PROVENANCE`] bytes.
     pub provenance: &'a Value,
