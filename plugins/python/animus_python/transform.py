@@ -54,7 +54,8 @@ def _shallow(source: str, name: str) -> None:
 
 def module(source: str, name: str) -> types.CodeType:
     """The code of a module, with lenient awaits."""
-    return compile(lenient(parse(source, name)), name, "exec", dont_inherit=True)
+    tree = parse(source, name)
+    return compile(lenient(tree) if "await" in source else tree, name, "exec", dont_inherit=True)
 
 
 def lenient(tree: ast.Module) -> ast.Module:
@@ -63,32 +64,56 @@ def lenient(tree: ast.Module) -> ast.Module:
 
 
 def body(source: str, name: str) -> types.CodeType:
-    """Code that defines the body as the function `BODY`."""
+    """Code that defines the body as the function `BODY`.
+
+    Walking a tree in Python costs more than compiling it twice, so each walk is made only for a source that may need it.
+    """
     tree = parse(source, name)
-    stray = _Yields()
-    stray.visit(tree)
-    if stray.found:
-        raise SyntaxError("'yield' outside function", (name, stray.found.lineno, stray.found.col_offset + 1, None))
+    if "yield" in source:
+        stray = _Yields()
+        stray.visit(tree)
+        if stray.found:
+            raise SyntaxError("'yield' outside function", (name, stray.found.lineno, stray.found.col_offset + 1, None))
     futures = [s for s in tree.body if isinstance(s, ast.ImportFrom) and s.module == "__future__"]
-    statements = [_Flat().visit(s) for s in tree.body if s not in futures]
-    names = _Names()
-    for statement in statements:
-        names.visit(statement)
+    statements = [s for s in tree.body if s not in futures] if futures else tree.body
+    if _UNEVEN.search(source):
+        statements = [_Flat().visit(s) for s in statements]
     if statements and isinstance(statements[-1], ast.Expr):
         statements[-1] = ast.copy_location(ast.Return(statements[-1].value), statements[-1])
     waits = _Waits()
-    for statement in statements:
-        waits.visit(statement)
-    declared = [ast.Global(sorted(names.found))] if names.found else []
+    asynchronous = "async" in source or "await" in source
+    if asynchronous:
+        for statement in statements:
+            waits.visit(statement)
     kind = ast.AsyncFunctionDef if waits.found else ast.FunctionDef
     none = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
-    filled = [*declared, *statements] or [ast.Pass()]
     function = kind(
-        name=BODY, args=none, body=filled, decorator_list=[], returns=None, type_comment=None, type_params=[]
+        name=BODY, args=none, body=statements or [_at_first(ast.Pass())], decorator_list=[], returns=None,
+        type_comment=None, type_params=[],
     )
-    function.lineno, function.col_offset = 1, 0
-    tree.body = [*futures, function]
-    return compile(lenient(tree), name, "exec", dont_inherit=True)
+    tree.body = [*futures, _at_first(function)]
+    if asynchronous:
+        tree = lenient(tree)
+    names = _bound(compile(tree, name, "exec", dont_inherit=True))
+    if names:
+        function.body = [_at_first(ast.Global(names)), *function.body]
+    return compile(tree, name, "exec", dont_inherit=True)
+
+
+_UNEVEN = re.compile(r"\bglobal\b|\bimport\s*\*|^\s*[^\W\d]\w*\s*:", re.MULTILINE)
+"""What a module may hold at its top and a function with global names may not: `global`, `import *`, annotations."""
+
+
+def _at_first(node: ast.stmt) -> ast.stmt:
+    """The node, at the beginning of the source."""
+    node.lineno, node.col_offset, node.end_lineno, node.end_col_offset = 1, 0, 1, 0
+    return node
+
+
+def _bound(code: types.CodeType) -> list[str]:
+    """The names that the body binds, as the compiler found them."""
+    function = next(c for c in code.co_consts if isinstance(c, types.CodeType) and c.co_name == BODY)
+    return sorted({n for n in (*function.co_varnames, *function.co_cellvars) if n.isidentifier()})
 
 
 class _Awaits(ast.NodeTransformer):
