@@ -7,8 +7,10 @@
 //! code that a faculty calls; see `docs/engage-loop.md`.
 
 mod charge;
+pub mod control;
 mod conversation;
 mod engage;
+pub mod events;
 mod focus;
 mod lease;
 mod run;
@@ -18,6 +20,7 @@ pub use engage::pairing;
 pub use focus::Focus;
 pub use lease::LEASE_MS;
 pub use run::{
-    CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, operate, pinned, run, run_claimed, run_script,
+    CallReport, Place, RunContext, RunReport, Script, ScriptReport, Terms, call_tool, operate, pinned, run,
+    run_claimed, run_script,
 };
 pub use slot::Slot;

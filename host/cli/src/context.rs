@@ -34,12 +34,13 @@ const COMMAND_LINE: &str = "command-line";
 /// The role of requests that name none.
 const DEFAULT: &str = "default";
 
-/// The folders, streams and rooms of this process.
+/// The folders, streams and rooms of this process. Clones share them.
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) out: Out,
     pub(crate) home: Home,
-    store: OnceCell<Sqlite>,
-    registry: OnceCell<Arc<Registry>>,
+    store: Arc<OnceCell<Sqlite>>,
+    registry: Arc<OnceCell<Arc<Registry>>>,
 }
 
 /// What work runs with.
@@ -52,7 +53,7 @@ pub(crate) struct Host {
 
 impl Context {
     pub(crate) fn new(out: Out, home: Home) -> Self {
-        Self { out, home, store: OnceCell::new(), registry: OnceCell::new() }
+        Self { out, home, store: Arc::default(), registry: Arc::default() }
     }
 
     /// The folder that plugins may see as `$workspace`.

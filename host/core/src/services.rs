@@ -10,6 +10,7 @@ use crate::{
     Denial, Result,
     authority::Authority,
     code::{Program, Ran},
+    grant::Grant,
     id::{Digest, FocusId, MemoryId, TenantId, WorkId},
     journal::{Intent, Outcome},
     ledger::{Entry, EntryType, Filter},
@@ -51,6 +52,9 @@ pub struct CallContext {
     pub cancel: CancellationToken,
     /// The folder that `$workspace` in a path grant stands for.
     pub workspace: Option<PathBuf>,
+    /// The most that whoever acts for the focus itself, at depth 0, may hold, whatever it is granted. Tools that it calls
+    /// run under their own grants.
+    pub cap: Option<Arc<Grant>>,
     /// The host's side of the focus.
     pub services: Arc<dyn Services>,
 }

@@ -83,6 +83,7 @@ impl Host {
             parent: None,
             cancel: Default::default(),
             workspace: Some(self.dir.path().to_owned()),
+            cap: None,
             services: self.services.clone(),
         }
     }
@@ -250,6 +251,19 @@ impl Works for FakeTenant {
         no()
     }
     async fn work_watch(&self) -> Result<Box<dyn Watch>> {
+        no()
+    }
+}
+
+#[async_trait]
+impl Hosts for FakeTenant {
+    async fn host_beat(&self, _: &animus_core::work::Beat) -> Result<()> {
+        no()
+    }
+    async fn host_gone(&self, _: &animus_core::work::Host) -> Result<()> {
+        no()
+    }
+    async fn hosts(&self) -> Result<Vec<animus_core::work::HostRecord>> {
         no()
     }
 }
@@ -473,6 +487,7 @@ impl Services for FakeServices {
                     parent: None,
                     cancel: Default::default(),
                     workspace: None,
+                    cap: None,
                     services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
                 };
                 snapshot.call_tool(&cx, name, args).await
@@ -488,6 +503,7 @@ impl Services for FakeServices {
             parent: None,
             cancel: Default::default(),
             workspace: None,
+            cap: None,
             services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
         };
         snapshot.run_code(&cx, interpreter, &by.authority, program).await

@@ -4,6 +4,7 @@ mod audit;
 mod error;
 mod events;
 mod focuses;
+mod hosts;
 mod journal;
 mod ledger;
 mod memories;

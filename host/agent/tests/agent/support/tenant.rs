@@ -16,12 +16,12 @@ use animus_core::{
     memory::{Hit, Memory, NewMemory, Query},
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::{
-        Audit, AuditEntry, AuditVerdict, Events, Generation, Journal, Ledger, Memories, NewGeneration, Origin, Plugin,
-        PluginFault, Plugins, Renewed, SecretValue, Secrets, Skills, Tenant, Watch, Works,
+        Audit, AuditEntry, AuditVerdict, Events, Generation, Hosts, Journal, Ledger, Memories, NewGeneration, Origin,
+        Plugin, PluginFault, Plugins, Renewed, SecretValue, Secrets, Skills, Tenant, Watch, Works,
     },
     work::{
-        Claim, Claimed, Counts, Disposal, FocusRecord, Lease, NewWork, Settlement, State, Submission, Submitted, Work,
-        WorkFilter,
+        Beat, Claim, Claimed, Counts, Disposal, FocusRecord, Host, HostRecord, Lease, NewWork, Settlement, State,
+        Submission, Submitted, Work, WorkFilter,
     },
 };
 use async_trait::async_trait;
@@ -198,6 +198,19 @@ impl Works for FakeTenant {
         unused()
     }
     async fn work_watch(&self) -> Result<Box<dyn Watch>> {
+        unused()
+    }
+}
+
+#[async_trait]
+impl Hosts for FakeTenant {
+    async fn host_beat(&self, _: &Beat) -> Result<()> {
+        unused()
+    }
+    async fn host_gone(&self, _: &Host) -> Result<()> {
+        unused()
+    }
+    async fn hosts(&self) -> Result<Vec<HostRecord>> {
         unused()
     }
 }
