@@ -7,11 +7,14 @@
 //! code that a faculty calls; see `docs/engage-loop.md`.
 
 mod charge;
+mod content;
 mod conversation;
 mod engage;
 mod focus;
 mod lease;
+mod measure;
 mod run;
+mod spans;
 
 pub use engage::pairing;
 pub use focus::Focus;

@@ -117,6 +117,7 @@ impl Telemetry {
                 None => builder.build()?,
             };
             let provider = SdkTracerProvider::builder().with_resource(resource.clone());
+            let provider = provider.with_id_generator(propagator::Ids::default());
             telemetry.traces = Some(provider.with_batch_exporter(exporter).build());
         }
         if let Some(to) = &plan.logs {
@@ -294,8 +295,8 @@ mod tests {
         let layer = MetricsLayer::new(telemetry.metrics.clone().unwrap());
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(target: trace::METRICS, monotonic_counter.animus.plugin.calls = 2_u64, plugin = "fs");
-            tracing::info!(target: trace::METRICS, histogram.animus.operation.duration_ms = 3.5, operation = "tool");
+            tracing::event!(target: trace::METRICS, Level::INFO, monotonic_counter.animus.plugin.calls = 2_u64, plugin = "fs");
+            tracing::event!(target: trace::METRICS, Level::INFO, histogram.animus.operation.duration_ms = 3.5, operation = "tool");
         });
         let text = telemetry.prometheus_text();
         assert!(text.contains("animus_plugin_calls_total{plugin=\"fs\"} 2"), "{text}");
@@ -318,8 +319,8 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(layer.with_filter(log_filter("trace").unwrap()));
         tracing::subscriber::with_default(subscriber, || {
             let _span = tracing::info_span!(target: trace::SPANS, "work.execute", marker = "span").entered();
-            tracing::info!(target: trace::METRICS, monotonic_counter.x = 1_u64, marker = "metric");
-            tracing::info!(target: trace::CONTENT, marker = "content");
+            tracing::event!(target: trace::METRICS, Level::INFO, monotonic_counter.x = 1_u64, marker = "metric");
+            tracing::event!(target: trace::CONTENT, Level::INFO, marker = "content");
             tracing::debug!(marker = "line");
         });
         let said = String::from_utf8(said.lock().unwrap().clone()).unwrap();

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use tracing::Span;
 
-use crate::Error;
+use crate::{Error, id::WorkId, work::Work};
 
 /// The target of spans. They are of level `INFO`; those of single operations on the store are of level `DEBUG`.
 pub const SPANS: &str = "animus::trace";
@@ -25,6 +25,9 @@ pub trait Propagator: Send + Sync {
 
     /// Makes a span that has not been entered yet the child of a context that came from elsewhere.
     fn adopt(&self, span: &Span, parent: &TraceParent);
+
+    /// Makes a span that has not been entered yet the root of a trace with this identifier.
+    fn root(&self, span: &Span, trace: u128);
 }
 
 static PROPAGATOR: OnceLock<Box<dyn Propagator>> = OnceLock::new();
@@ -48,13 +51,26 @@ pub fn current_traceparent() -> Option<String> {
     current.or_else(|| INHERITED.get().map(|parent| parent.0.clone()))
 }
 
-/// Makes a new span continue `parent`, or what the process inherited where there is none. Words that are no
-/// `traceparent` count as none: they come from strangers.
-pub fn adopt(span: &Span, parent: Option<&str>) {
+/// Makes a new span the beginning of a work item: it continues the trace of whoever submitted the item, or begins the one
+/// that bears the item's own identifier.
+pub fn begin(span: &Span, work: &Work) {
     let Some(propagator) = PROPAGATOR.get().filter(|_| !span.is_disabled()) else { return };
-    if let Some(parent) = parent.and_then(TraceParent::parse).or_else(|| INHERITED.get().cloned()) {
-        propagator.adopt(span, &parent);
+    match submitter(work) {
+        Some(parent) => propagator.adopt(span, &parent),
+        None => propagator.root(span, work.id.as_u128()),
     }
+}
+
+/// The identifier of the trace in which a work item is told, 32 hexadecimal digits: its submitter's, or its own.
+#[must_use]
+pub fn trace_id(work: &Work) -> String {
+    let own = |id: WorkId| format!("{:032x}", id.as_u128());
+    submitter(work).map_or_else(|| own(work.id), |parent| parent.trace_id().to_owned())
+}
+
+/// The context of whoever submitted an item. Words that are no `traceparent` count as none: they come from strangers.
+fn submitter(work: &Work) -> Option<TraceParent> {
+    work.trace.as_deref().and_then(TraceParent::parse)
 }
 
 /// Marks a span as failed, by the class of the error.

@@ -9,6 +9,7 @@
 
 mod chain;
 mod keys;
+mod measure;
 mod sqlite;
 
 pub use keys::MasterKey;

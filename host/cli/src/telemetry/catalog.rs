@@ -28,8 +28,7 @@ const fn histogram(name: &'static str, unit: &'static str, about: &'static str, 
 const MILLISECONDS: &[f64] =
     &[0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1e3, 5e3, 1e4, 3e4, 6e4, 3e5, 1.8e6, 7.2e6];
 /// Those that the conventions for generative models name.
-const MODEL_SECONDS: &[f64] =
-    &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+const MODEL_SECONDS: &[f64] = &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
 const MODEL_TOKENS: &[f64] = &[
     1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0,
     67108864.0,
@@ -41,6 +40,7 @@ const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 pub(super) const METRICS: &[Metric] = &[
     counter("animus.work.submitted", "{item}", "Work items submitted"),
     counter("animus.work.state_transitions", "{transition}", "Changes of the state of work items"),
+    counter("animus.queue.operations", "{item}", "Items that something was done with in the queue"),
     counter("animus.memory.operations", "{operation}", "Operations on memory"),
     counter("animus.llm.tokens", "{token}", "Tokens that models counted"),
     histogram("animus.operation.duration_ms", "ms", "How long the effects of foci took", MILLISECONDS),
@@ -61,7 +61,11 @@ pub(super) const METRICS: &[Metric] = &[
     histogram("animus.plugin.peak_memory_bytes", "By", "The most memory of one call", BYTES),
     counter("animus.plugin.egress_bytes", "By", "Bytes of plugins' HTTP exchanges"),
     counter("animus.plugin.traps", "{trap}", "Calls that broke"),
-    counter("animus.plugin.cost_microusd", "{microusd}", "What plugins' model calls cost, in millionths of a US dollar"),
+    counter(
+        "animus.plugin.cost_microusd",
+        "{microusd}",
+        "What plugins' model calls cost, in millionths of a US dollar",
+    ),
 ];
 
 /// Gives a measurement its unit, words and buckets.
@@ -87,7 +91,8 @@ mod tests {
         let text = include_str!("../../../../docs/telemetry.md");
         for Metric { name, unit, .. } in METRICS {
             assert!(
-                text.lines().any(|line| line.contains(&format!("| `{name}` |")) && line.contains(&format!("| `{unit}` |"))),
+                text.lines()
+                    .any(|line| line.contains(&format!("| `{name}` |")) && line.contains(&format!("| `{unit}` |"))),
                 "docs/telemetry.md does not list {name} in {unit}"
             );
         }

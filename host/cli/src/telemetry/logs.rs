@@ -137,6 +137,10 @@ impl Visit for Fields<'_> {
         self.record.add_attribute(field.name(), AnyValue::from(i64::try_from(value).unwrap_or(i64::MAX)));
     }
 
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.record_u64(field, u64::try_from(value).unwrap_or(u64::MAX));
+    }
+
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.record.add_attribute(field.name(), AnyValue::from(value));
     }
