@@ -14,6 +14,7 @@ mod focus;
 mod lease;
 mod measure;
 mod run;
+mod slot;
 mod spans;
 
 pub use engage::pairing;
@@ -22,3 +23,4 @@ pub use lease::LEASE_MS;
 pub use run::{
     CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, operate, pinned, run, run_claimed, run_script,
 };
+pub use slot::Slot;
