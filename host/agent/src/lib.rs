@@ -7,14 +7,17 @@
 //! code that a faculty calls; see `docs/engage-loop.md`.
 
 mod charge;
+mod content;
 pub mod control;
 mod conversation;
 mod engage;
 pub mod events;
 mod focus;
 mod lease;
+mod measure;
 mod run;
 mod slot;
+mod spans;
 
 pub use engage::pairing;
 pub use focus::Focus;

@@ -13,6 +13,7 @@ mod machine;
 mod out;
 mod sdk;
 mod serve;
+mod telemetry;
 mod watch;
 
 use std::process::ExitCode;

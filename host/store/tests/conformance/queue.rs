@@ -282,9 +282,9 @@ pub(crate) async fn a_submit_that_is_repeated_is_made_once(store: Arc<dyn Store>
     assert_eq!((once.work.id, once.how), (canonical, twice.how));
     assert_eq!(tenant.works(WorkFilter { limit: Some(100), ..WorkFilter::default() }).await.unwrap().len(), 3);
 
-    let many = futures::future::join_all((0..50).map(|_| {
-        tenant.work_submit(NewWork { idempotency_key: Some("many".into()), ..work("a") })
-    }))
+    let many = futures::future::join_all(
+        (0..50).map(|_| tenant.work_submit(NewWork { idempotency_key: Some("many".into()), ..work("a") })),
+    )
     .await;
     let ids: BTreeSet<_> = many.iter().map(|submitted| submitted.as_ref().unwrap().work.id).collect();
     assert_eq!(ids.len(), 1);
@@ -439,7 +439,8 @@ pub(crate) async fn what_one_handle_commits_wakes_the_watch_of_another(store: Ar
 
 pub(crate) async fn the_queue_of_another_tenant_is_out_of_reach(store: Arc<dyn Store>) {
     let (ada, bob) = two_tenants(&store).await;
-    let id = submit(&ada, NewWork { idempotency_key: Some("k".into()), dedup_key: Some("d".into()), ..work("a") }).await;
+    let id =
+        submit(&ada, NewWork { idempotency_key: Some("k".into()), dedup_key: Some("d".into()), ..work("a") }).await;
     assert!(claim(&bob, &["a"]).await.is_none());
     assert_eq!(bob.work_counts().await.unwrap(), animus_core::work::Counts::default());
     assert_eq!(class(bob.work_cancel("bob", id).await), "not-found");
