@@ -17,6 +17,7 @@ use animus_core::{
 
 use crate::{conversation::Conversation, focus::Focus};
 
+mod children;
 mod context;
 mod engine_tools;
 mod execute_code;

@@ -27,9 +27,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{code::Sessions, skills::Active};
+use self::{children::Children, code::Sessions, skills::Active};
 use crate::{engage::pages::Pages, run::RunContext};
 
+mod children;
 mod code;
 mod model;
 mod plugins;
@@ -64,6 +65,7 @@ struct Inner {
     tasks: TaskTracker,
     pages: Mutex<Pages>,
     sessions: Mutex<Sessions>,
+    children: Mutex<Children>,
     active: Mutex<Active>,
     /// Held while skills become active, so that two calls of one turn do not activate the same one.
     activating: tokio::sync::Mutex<()>,
@@ -118,6 +120,7 @@ impl Focus {
             tasks: TaskTracker::new(),
             pages: Mutex::default(),
             sessions: Mutex::default(),
+            children: Mutex::default(),
             active: Mutex::default(),
             activating: tokio::sync::Mutex::default(),
             gains: AtomicU64::default(),

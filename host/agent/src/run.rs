@@ -322,6 +322,7 @@ impl Begun {
     async fn settle(&self, state: State, outcome: Option<Value>, error: Option<Error>) -> Result<(Amount, Work)> {
         let focus = &self.focus;
         focus.finish().await;
+        focus.settle_children().await;
         let spent = focus.spent();
         if self.keeper.is_lost() {
             return Err(Error::Conflict(format!(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use animus_core::{
     Denial, Error, Result,
+    child::{Child, MAX_WAIT_MS, NewChild},
     code::{Program, Ran},
     event::Event,
     id::{MemoryId, WorkId},
@@ -89,6 +90,22 @@ impl Services for Focus {
         // Running a program touches nothing: what it does is journaled, each thing by itself, inside its caller's call.
         let cx = self.call_context(by.depth.saturating_add(1), by.parent, self.0.cancel.child_token());
         self.plugins().run_code(&cx, interpreter, &by.authority, program).await
+    }
+
+    async fn child_spawn(&self, by: &Principal, new: NewChild) -> Result<WorkId> {
+        self.spawn_child(by, new).await
+    }
+
+    async fn child_await(&self, by: &Principal, ids: Vec<String>, timeout_ms: u64) -> Result<Vec<Child>> {
+        self.await_children(by, ids, timeout_ms.min(MAX_WAIT_MS)).await
+    }
+
+    async fn child_check(&self, by: &Principal, ids: Vec<String>) -> Result<Vec<Child>> {
+        self.check_children(by, ids).await
+    }
+
+    async fn child_cancel(&self, by: &Principal, id: String) -> Result<()> {
+        self.cancel_child(by, id).await
     }
 
     async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement> {

@@ -9,6 +9,7 @@
     reason = "tests fail by panicking, and share their fakes between modules"
 )]
 
+mod children;
 mod code;
 mod docs;
 mod effects;
