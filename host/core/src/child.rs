@@ -18,7 +18,7 @@ use crate::{
 pub const MAX_CHILDREN: u32 = 64;
 /// The most items of one family: a work item without a parent, its children, theirs, and so on, whatever became of them.
 /// So a family that multiplies comes to an end.
-pub const MAX_FAMILY: usize = 512;
+pub const MAX_FAMILY: usize = 256;
 /// The longest time to wait for children in one call, in milliseconds: a day.
 pub const MAX_WAIT_MS: u64 = 86_400_000;
 /// The longest key for deduplication, in bytes. The host puts the parent and its plugin before it.

@@ -13,7 +13,7 @@ use animus_core::{
     journal::EffectKind,
     ledger::Filter,
     services::Principal,
-    text,
+    text, trace,
     work::{Disposal, MAX_DEPTH, NewWork, State, Submission, Work, WorkFilter},
 };
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,7 @@ impl Focus {
                     cap: Some(child::cap(&cap, parent.cap.as_ref())),
                     allowance,
                     workspace: focus.cx().workspace.as_ref().and_then(|folder| folder.to_str()).map(str::to_owned),
-                    trace: parent.trace,
+                    trace: trace::current_traceparent().or(parent.trace),
                     ..NewWork::default()
                 };
                 let submitted = focus.cx().tenant.work_submit(work).await?;

@@ -22,6 +22,7 @@ use animus_core::{
     Denial, Error, Result,
     child::{Child, NewChild},
     code::{Program, Ran},
+    event::Event,
     grant::Grant,
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
     journal::{self, Intent, Outcome},
@@ -32,7 +33,7 @@ use animus_core::{
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::*,
     tool::{Annotations, Output, Tool},
-    work::{NewWork, Settlement, State, Work},
+    work::{Claim, Claimed, Counts, FocusRecord, Lease, NewWork, Settlement, State, Submitted, Work, WorkFilter},
 };
 use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Registry, Snapshot};
 use async_trait::async_trait;
@@ -296,13 +297,28 @@ impl Memories for FakeTenant {
     async fn memory_store(&self, _: memory::NewMemory) -> Result<MemoryId> {
         no()
     }
-    async fn memory_recall(&self, _: memory::Query) -> Result<Vec<memory::Hit>> {
+    async fn memory_recall(&self, _: memory::Query) -> Result<memory::Recalled> {
         no()
     }
     async fn memory_get(&self, _: MemoryId) -> Result<memory::Memory> {
         no()
     }
+    async fn memory_versions(&self, _: MemoryId) -> Result<Vec<memory::Version>> {
+        no()
+    }
+    async fn memory_update(&self, _: MemoryId, _: memory::Update) -> Result<u64> {
+        no()
+    }
     async fn memory_forget(&self, _: MemoryId) -> Result<()> {
+        no()
+    }
+    async fn memory_unembedded(&self, _: &str, _: usize, _: u64, _: u32) -> Result<Vec<memory::Unembedded>> {
+        no()
+    }
+    async fn memory_embed(&self, _: MemoryId, _: u64, _: memory::Embedding) -> Result<bool> {
+        no()
+    }
+    async fn memory_coverage(&self, _: &str, _: usize) -> Result<memory::Coverage> {
         no()
     }
     async fn memory_tag(&self, _: MemoryId, _: &str) -> Result<()> {
