@@ -48,7 +48,8 @@ impl Host {
         let seen = self.seen();
         let find = |id: &String| {
             let mut children = seen.children.iter().map(|(_, child)| child);
-            let found = children.find(|child| child.id == *id && self.allows(&format!("spawn-child:{}", child.faculty)));
+            let found =
+                children.find(|child| child.id == *id && self.allows(&format!("spawn-child:{}", child.faculty)));
             found.cloned().ok_or_else(|| Error::not_found(format!("this work has no child '{id}'")))
         };
         ids.iter().map(find).collect()

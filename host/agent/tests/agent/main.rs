@@ -11,6 +11,7 @@
 
 mod children;
 mod code;
+mod context;
 mod docs;
 mod effects;
 mod engage;
