@@ -29,11 +29,13 @@ use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, Span};
 
-use self::{code::Sessions, skills::Active};
+use self::{children::Children, code::Sessions, noted::Noted, skills::Active};
 use crate::{engage::pages::Pages, measure, run::RunContext, spans};
 
+mod children;
 mod code;
 mod model;
+mod noted;
 mod plugins;
 mod services;
 mod skills;
@@ -68,7 +70,9 @@ struct Inner {
     tasks: TaskTracker,
     pages: Mutex<Pages>,
     sessions: Mutex<Sessions>,
+    children: Mutex<Children>,
     active: Mutex<Active>,
+    noted: Mutex<Noted>,
     /// Held while skills become active, so that two calls of one turn do not activate the same one.
     activating: tokio::sync::Mutex<()>,
     /// How often it gained a skill or a plugin.
@@ -133,7 +137,9 @@ impl Focus {
             tasks: TaskTracker::new(),
             pages: Mutex::default(),
             sessions: Mutex::default(),
+            children: Mutex::default(),
             active: Mutex::default(),
+            noted: Mutex::default(),
             activating: tokio::sync::Mutex::default(),
             gains: AtomicU64::default(),
             plugins: Mutex::new(cx.plugins.clone()),

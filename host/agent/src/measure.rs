@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use animus_core::{
     Error,
     code::Ran,
+    event::Compaction,
     id::TenantId,
     journal::EffectKind,
     ledger::EntryType,
@@ -66,6 +67,22 @@ pub(crate) fn turn(tenant: &TenantId, faculty: &str, tools: usize) {
         target: METRICS, Level::INFO,
         histogram.work.engage.parallel_tools = u64::try_from(tools).unwrap_or(u64::MAX),
         faculty,
+        animus.tenant = tenant.as_str(),
+    );
+}
+
+/// A conversation was made shorter.
+pub(crate) fn compacted(tenant: &TenantId, trigger: Compaction, summarised: bool) {
+    let trigger = match trigger {
+        Compaction::Step => "step",
+        Compaction::Threshold => "threshold",
+        Compaction::Overflow => "overflow",
+    };
+    event!(
+        target: METRICS, Level::INFO,
+        monotonic_counter.work.context.compactions = 1_u64,
+        trigger,
+        summarised,
         animus.tenant = tenant.as_str(),
     );
 }

@@ -391,6 +391,7 @@ impl Begun {
     async fn settle(&self, state: State, outcome: Option<Value>, error: Option<Error>) -> Result<(Amount, Work)> {
         let focus = &self.focus;
         focus.finish().await;
+        focus.settle_children().await;
         if let Some(error) = &error {
             trace::failed(&self.span, error);
         }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Denial, Result,
     authority::Authority,
+    child::{Child, NewChild},
     code::{Program, Ran},
     grant::Grant,
     id::{Digest, FocusId, MemoryId, TenantId, WorkId},
@@ -169,6 +170,19 @@ pub trait Services: Send + Sync {
 
     /// Has an interpreter plugin run a program as `by`. The runtime has checked that `by` may.
     async fn code_run(&self, by: &Principal, interpreter: &str, program: Program) -> Result<Ran>;
+
+    /// Gives work to another faculty. The runtime has checked that `by` may.
+    async fn child_spawn(&self, by: &Principal, new: NewChild) -> Result<WorkId>;
+
+    /// Waits until all of these children have ended, and returns them in this order. Ids as the caller wrote them: one
+    /// that is none of this work's children is not found, whether there is such an item or not.
+    async fn child_await(&self, by: &Principal, ids: Vec<String>, timeout_ms: u64) -> Result<Vec<Child>>;
+
+    /// Where these children stand now, in this order.
+    async fn child_check(&self, by: &Principal, ids: Vec<String>) -> Result<Vec<Child>>;
+
+    /// Asks for the end of a child and of its own.
+    async fn child_cancel(&self, by: &Principal, id: String) -> Result<()>;
 
     /// Runs the engage loop as `by`.
     async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement>;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use animus_core::{
     Denial, Error, Result,
+    child::{Child, MAX_WAIT_MS, NewChild},
     code::{Program, Ran},
     event::Event,
     id::{MemoryId, WorkId},
@@ -97,6 +98,22 @@ impl Services for Focus {
         self.plugins().run_code(&cx, interpreter, &by.authority, program).await
     }
 
+    async fn child_spawn(&self, by: &Principal, new: NewChild) -> Result<WorkId> {
+        self.spawn_child(by, new).await
+    }
+
+    async fn child_await(&self, by: &Principal, ids: Vec<String>, timeout_ms: u64) -> Result<Vec<Child>> {
+        self.await_children(by, ids, timeout_ms.min(MAX_WAIT_MS)).await
+    }
+
+    async fn child_check(&self, by: &Principal, ids: Vec<String>) -> Result<Vec<Child>> {
+        self.check_children(by, ids).await
+    }
+
+    async fn child_cancel(&self, by: &Principal, id: String) -> Result<()> {
+        self.cancel_child(by, id).await
+    }
+
     async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement> {
         let engagement = engage::run(self, by, options).await?;
         if by.depth == 0 {
@@ -146,6 +163,7 @@ impl Focus {
             })
             .await?;
         measure::ledger(self.cx().tenant.id(), entry_type);
+        self.note(entry.clone());
         self.tell(Event::Ledger { entry: entry.clone() });
         Ok(entry)
     }

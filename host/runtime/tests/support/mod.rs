@@ -20,6 +20,7 @@ use std::{
 
 use animus_core::{
     Denial, Error, Result,
+    child::{Child, NewChild},
     code::{Program, Ran},
     event::Event,
     grant::Grant,
@@ -523,6 +524,18 @@ impl Services for FakeServices {
             services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
         };
         snapshot.run_code(&cx, interpreter, &by.authority, program).await
+    }
+    async fn child_spawn(&self, _: &Principal, _: NewChild) -> Result<WorkId> {
+        no()
+    }
+    async fn child_await(&self, _: &Principal, _: Vec<String>, _: u64) -> Result<Vec<Child>> {
+        no()
+    }
+    async fn child_check(&self, _: &Principal, _: Vec<String>) -> Result<Vec<Child>> {
+        no()
+    }
+    async fn child_cancel(&self, _: &Principal, _: String) -> Result<()> {
+        no()
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {
         no()
