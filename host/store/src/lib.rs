@@ -9,7 +9,13 @@
 
 mod chain;
 mod keys;
+mod plugins;
+mod postgres;
+mod rows;
+mod secrets;
+mod skills;
 mod sqlite;
 
 pub use keys::MasterKey;
+pub use postgres::Postgres;
 pub use sqlite::Sqlite;
