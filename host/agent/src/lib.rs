@@ -10,8 +10,12 @@ mod charge;
 mod conversation;
 mod engage;
 mod focus;
+mod lease;
 mod run;
 
 pub use engage::pairing;
 pub use focus::Focus;
-pub use run::{CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, operate, run, run_script};
+pub use lease::LEASE_MS;
+pub use run::{
+    CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, operate, pinned, run, run_claimed, run_script,
+};

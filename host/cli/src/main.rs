@@ -8,6 +8,7 @@ mod fault;
 mod home;
 mod interrupt;
 mod keys;
+mod machine;
 mod out;
 mod sdk;
 mod watch;

@@ -204,7 +204,7 @@ async fn what_is_append_only_refuses_updates() {
     let home = Home::new();
     let tenant = home.tenant("local").await;
     let work = some_work(&tenant).await;
-    tenant.ledger_append(work, EntryType::Note, "as it was").await.unwrap();
+    tenant.ledger_append(work, EntryType::Note, "as it was", None).await.unwrap();
     tenant.audit("operator", "test", "", json!({})).await.unwrap();
     let mut stranger = home.stranger().await;
     for sql in ["UPDATE ledger SET content = ''", "UPDATE audit SET actor = ''", "DELETE FROM audit"] {
@@ -225,7 +225,7 @@ async fn hosts_that_open_a_new_file_together_make_one_store_and_share_it() {
     let writers = tenants.iter().cloned().map(|tenant| {
         tokio::spawn(async move {
             for _ in 0..10 {
-                tenant.ledger_append(work, EntryType::Step, "s").await.unwrap();
+                tenant.ledger_append(work, EntryType::Step, "s", None).await.unwrap();
             }
         })
     });
@@ -243,12 +243,12 @@ async fn a_store_that_another_process_keeps_locked_is_unavailable_and_comes_back
     let work = some_work(&tenant).await;
     let mut stranger = home.stranger().await;
     stranger.execute("BEGIN IMMEDIATE").await.unwrap();
-    let error = tenant.ledger_append(work, EntryType::Note, "n").await.unwrap_err();
+    let error = tenant.ledger_append(work, EntryType::Note, "n", None).await.unwrap_err();
     assert!(error.class() == "unavailable" && error.to_string().contains("busy"), "{error}");
     // Reading goes on meanwhile.
     assert_eq!(tenant.ledger_read(work, Filter::default()).await.unwrap(), []);
     stranger.execute("ROLLBACK").await.unwrap();
-    assert_eq!(tenant.ledger_append(work, EntryType::Note, "n").await.unwrap().seq, 1);
+    assert_eq!(tenant.ledger_append(work, EntryType::Note, "n", None).await.unwrap().seq, 1);
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn calls_that_are_dropped_halfway_leave_no_lock_and_no_gap() {
             tokio::task::yield_now().await;
         }
     }
-    tenant.ledger_append(work, EntryType::Step, "last").await.unwrap();
+    tenant.ledger_append(work, EntryType::Step, "last", None).await.unwrap();
     let entries = tenant.ledger_read(work, Filter::default()).await.unwrap();
     assert!(entries.iter().map(|entry| entry.seq).eq(1..=entries.len() as u64), "{entries:?}");
     assert_eq!(entries.last().unwrap().content, "last");
@@ -301,7 +301,7 @@ async fn damage_is_found_by_a_check() {
     let tenant = store.tenant(&TenantId::local()).await.unwrap();
     let work = some_work(&tenant).await;
     for _ in 0..100 {
-        tenant.ledger_append(work, EntryType::Note, &"n".repeat(1000)).await.unwrap();
+        tenant.ledger_append(work, EntryType::Note, &"n".repeat(1000), None).await.unwrap();
     }
     store.check().await.unwrap();
 

@@ -20,6 +20,7 @@ use animus_core::{
     services::Principal,
     store::{NewGeneration, Store as _, Tenant},
     tool::{Annotations, Tool},
+    work,
 };
 use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Registry, Snapshot};
 use animus_store::{MasterKey, Sqlite};
@@ -139,6 +140,7 @@ impl Host {
             budget: Budget::new("bench", Allowance::default()),
             tools: None,
             workspace: None,
+            host: work::Host::this("bench"),
             cancel: CancellationToken::new(),
         }
     }

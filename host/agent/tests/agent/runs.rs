@@ -98,7 +98,7 @@ async fn an_operators_call_that_fails_fails_its_item_and_one_that_cannot_be_is_n
     let report = animus_agent::call_tool(bench.cx.clone(), "fs.fails", "{}".into()).await.unwrap();
     assert_eq!((report.output.unwrap_err().class(), bench.tenant.state(report.work)), ("timeout", State::Failed));
 
-    let works = bench.tenant.works(None, 10).await.unwrap().len();
+    let works = bench.tenant.works(WorkFilter::default()).await.unwrap().len();
     for (name, args, class) in [
         ("fs.fail", "{}", "not-found"),
         ("fails", "{}", "not-found"),
@@ -108,7 +108,7 @@ async fn an_operators_call_that_fails_fails_its_item_and_one_that_cannot_be_is_n
         let error = animus_agent::call_tool(bench.cx.clone(), name, args.into()).await.unwrap_err();
         assert_eq!(error.class(), class, "{error}");
     }
-    assert_eq!(bench.tenant.works(None, 10).await.unwrap().len(), works);
+    assert_eq!(bench.tenant.works(WorkFilter::default()).await.unwrap().len(), works);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use super::words;
 use crate::{
     context::{Context, Host},
     fault::{Exit, Result},
-    interrupt,
+    interrupt, machine,
     out::{self, BOLD, DIM, Table, WARN, plain},
     watch::Viewer,
 };
@@ -109,6 +109,7 @@ async fn call(cx: &Context, name: String, arguments: String, workspace: Option<P
         budget: Budget::new("run", config.budget.allowance()),
         tools: None,
         workspace: Some(workspace),
+        host: machine::host(),
         cancel,
     };
     let mut reloads = cx.registry().await?.reloads();

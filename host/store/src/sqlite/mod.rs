@@ -2,6 +2,8 @@
 
 mod audit;
 mod error;
+mod events;
+mod focuses;
 mod journal;
 mod ledger;
 mod memories;
@@ -9,6 +11,7 @@ mod plugins;
 mod pool;
 mod secrets;
 mod skills;
+mod watch;
 mod works;
 
 use std::{path::Path, sync::Arc};

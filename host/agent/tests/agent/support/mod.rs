@@ -385,6 +385,7 @@ impl Bench {
             budget: Budget::new("run", Allowance::default()),
             tools: None,
             workspace: None,
+            host: Host::this("test"),
             cancel: CancellationToken::new(),
         };
         Self { tenant, script, watch, cx }

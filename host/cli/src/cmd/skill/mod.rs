@@ -31,7 +31,7 @@ use crate::{
     config::Config,
     context::Context,
     fault::{During as _, Exit, Fault, Result},
-    interrupt,
+    interrupt, machine,
     out::{self, BAD, GOOD, paint},
 };
 
@@ -141,6 +141,7 @@ impl Bench {
             budget: Budget::new("run", config.budget.allowance()),
             tools: None,
             workspace: Some(workspace),
+            host: machine::host(),
             cancel,
         };
         Ok(Self { forge: cx.forge(&config).await?, run, config })
@@ -157,12 +158,7 @@ impl Bench {
 }
 
 fn work(skill: SkillName) -> NewWork {
-    NewWork {
-        faculty: "python".into(),
-        source: "skill".into(),
-        instruction: format!("make the plugin of the skill {skill}"),
-        params: json!({}),
-    }
+    NewWork::held("python", "skill", format!("make the plugin of the skill {skill}"), json!({}))
 }
 
 /// How tests went, a line each; what failed with its traceback.

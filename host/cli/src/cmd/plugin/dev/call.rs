@@ -13,6 +13,7 @@ use crate::{
     config::Config,
     context::Context,
     fault::{Exit, Fault, Result},
+    machine,
     watch::Viewer,
 };
 
@@ -105,6 +106,7 @@ impl<'a> Calls<'a> {
             budget: Budget::new("run", self.config.budget.allowance()),
             tools: None,
             workspace: Some(self.workspace.clone()),
+            host: machine::host(),
             cancel: self.cancel.clone(),
         };
         let report = animus_agent::call_tool(run, tool, Value::Object(arguments).to_string()).await;
