@@ -15,6 +15,7 @@ mod rows;
 mod secrets;
 mod skills;
 mod sqlite;
+mod works;
 
 pub use keys::MasterKey;
 pub use postgres::Postgres;

@@ -9,23 +9,26 @@ use std::{
 use animus_core::{Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Names the operation in which a driver failed.
-pub(crate) trait During<T> {
-    /// `what` completes the sentence "cannot …".
-    fn during(self, what: impl Display) -> Result<T>;
-}
-
 /// Reads columns by name. Back ends say how they hold texts, numbers, flags and bytes.
 pub(crate) trait Columns {
     /// None for NULL.
     fn maybe_text(&self, column: &str) -> Result<Option<String>>;
     /// None for NULL.
-    fn maybe_number(&self, column: &str) -> Result<Option<u64>>;
+    fn maybe_integer(&self, column: &str) -> Result<Option<i64>>;
     fn flag(&self, column: &str) -> Result<bool>;
     fn bytes(&self, column: &str) -> Result<&[u8]>;
 
     fn text(&self, column: &str) -> Result<String> {
         self.maybe_text(column)?.ok_or_else(|| strange(column, &"it is NULL"))
+    }
+
+    fn integer(&self, column: &str) -> Result<i64> {
+        self.maybe_integer(column)?.ok_or_else(|| strange(column, &"it is NULL"))
+    }
+
+    /// None for NULL.
+    fn maybe_number(&self, column: &str) -> Result<Option<u64>> {
+        self.maybe_integer(column)?.map(u64::try_from).transpose().map_err(|e| strange(column, &e))
     }
 
     fn number(&self, column: &str) -> Result<u64> {

@@ -6,8 +6,14 @@ use animus_core::{Error, Result};
 use sqlx::{Row as _, postgres::PgRow};
 
 use super::text::restored;
-pub(super) use crate::rows::{Columns, During, is_dangling, is_taken, json, missing, now_ms, signed};
+pub(super) use crate::rows::{Columns, is_dangling, is_taken, json, missing, now_ms, signed};
 use crate::rows::strange;
+
+/// Names the operation in which the driver failed.
+pub(super) trait During<T> {
+    /// `what` completes the sentence "cannot …".
+    fn during(self, what: impl Display) -> Result<T>;
+}
 
 impl<T> During<T> for Result<T, sqlx::Error> {
     fn during(self, what: impl Display) -> Result<T> {
@@ -65,9 +71,8 @@ impl Columns for PgRow {
         text.transpose()
     }
 
-    fn maybe_number(&self, column: &str) -> Result<Option<u64>> {
-        let number: Option<i64> = self.try_get(column).map_err(|e| strange(column, &e))?;
-        number.map(u64::try_from).transpose().map_err(|e| strange(column, &e))
+    fn maybe_integer(&self, column: &str) -> Result<Option<i64>> {
+        self.try_get(column).map_err(|e| strange(column, &e))
     }
 
     fn flag(&self, column: &str) -> Result<bool> {

@@ -1,30 +1,50 @@
 //! The ledger. Nothing here changes or removes an entry.
 
 use animus_core::{
-    Error, Result,
+    Result,
     id::WorkId,
-    ledger::{Entry, EntryType, Filter, MAX_CONTENT, MAX_READ},
-    store::Ledger,
+    ledger::{Entry, EntryType, Filter, MAX_READ},
+    store::{Ledger, Origin},
 };
 use async_trait::async_trait;
 
 use super::{
     Handle,
-    error::{During as _, missing, now_ms},
+    error::{During as _, is_taken, missing, now_ms, signed},
     text::kept,
 };
-use crate::works::entry;
+use crate::works::{entry, expect_short};
+
+impl Handle {
+    /// What an effect of a focus has appended already.
+    async fn appended(&self, origin: Option<Origin>) -> Result<Option<Entry>> {
+        let Some(origin) = origin else { return Ok(None) };
+        let mut tx = self.tx().await?;
+        let row = sqlx::query("SELECT * FROM ledger WHERE tenant = $1 AND origin_focus = $2 AND origin_seq = $3")
+            .bind(self.t())
+            .bind(origin.focus.to_string())
+            .bind(signed(origin.seq))
+            .fetch_optional(&mut *tx)
+            .await
+            .during(format_args!("read what the focus {} has appended", origin.focus))?;
+        row.as_ref().map(entry).transpose()
+    }
+}
 
 #[async_trait]
 impl Ledger for Handle {
-    async fn ledger_append(&self, work: WorkId, entry_type: EntryType, content: &str) -> Result<Entry> {
-        if content.len() > MAX_CONTENT {
-            return Err(Error::Invalid(format!(
-                "a ledger entry holds at most {MAX_CONTENT} bytes; this one has {}",
-                content.len()
-            )));
-        }
+    async fn ledger_append(
+        &self,
+        work: WorkId,
+        entry_type: EntryType,
+        content: &str,
+        origin: Option<Origin>,
+    ) -> Result<Entry> {
+        expect_short(content)?;
         let what = format!("append to the ledger of the work item {work}");
+        if let Some(known) = self.appended(origin).await? {
+            return Ok(known);
+        }
         let mut tx = self.tx().await?;
         // Whoever raises the count holds the item's row until the entry is there: no number is given out twice, and none
         // is skipped.
@@ -32,7 +52,7 @@ impl Ledger for Handle {
             "WITH counted AS (
                  UPDATE works SET entries = entries + 1 WHERE tenant = $1 AND id = $2 RETURNING entries
              )
-             INSERT INTO ledger SELECT $1, $2, entries, $3, $4, $5 FROM counted
+             INSERT INTO ledger SELECT $1, $2, entries, $3, $4, $5, $6, $7 FROM counted
              RETURNING seq, entry_type, content, created_ms",
         )
         .bind(self.t())
@@ -40,9 +60,18 @@ impl Ledger for Handle {
         .bind(entry_type.as_str())
         .bind(kept(content))
         .bind(now_ms())
+        .bind(origin.map(|origin| origin.focus.to_string()))
+        .bind(origin.map(|origin| signed(origin.seq)))
         .fetch_optional(&mut *tx)
-        .await
-        .during(&what)?;
+        .await;
+        let row = match row {
+            // The same effect was a moment faster.
+            Err(e) if origin.is_some() && is_taken(&e) => {
+                drop(tx);
+                return self.appended(origin).await?.ok_or(e).during(&what);
+            }
+            row => row.during(&what)?,
+        };
         let entry = entry(&row.ok_or_else(|| missing("work item", work))?)?;
         tx.commit().await.during(&what)?;
         Ok(entry)

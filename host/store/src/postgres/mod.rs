@@ -6,6 +6,8 @@
 
 mod audit;
 mod error;
+mod events;
+mod focuses;
 mod journal;
 mod ledger;
 mod memories;
@@ -14,6 +16,7 @@ mod pool;
 mod secrets;
 mod skills;
 mod text;
+mod watch;
 mod works;
 
 use std::sync::Arc;

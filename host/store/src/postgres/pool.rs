@@ -1,6 +1,6 @@
 //! Connections, and the two identities in which they are used.
 
-use std::{str::FromStr as _, time::Duration};
+use std::{fmt, str::FromStr as _, sync::Arc, time::Duration};
 
 use animus_core::{Error, Result, id::TenantId};
 use sqlx::{
@@ -10,7 +10,10 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::error::{During as _, is_gone};
+use super::{
+    error::{During as _, is_gone},
+    watch::Listening,
+};
 
 /// The most connections of one host to its store.
 const CONNECTIONS: u32 = 10;
@@ -26,10 +29,20 @@ pub(super) type Tx = Transaction<'static, Driver>;
 
 /// Connections that are not the role of the URL, which may be a superuser or owns the tables, but the store's own role,
 /// for which row-level security holds. Nothing outside of a transaction sees any row of a tenant.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Pool {
     pool: PgPool,
+    /// For the connection that listens, which is none of the pool's.
+    options: PgConnectOptions,
     location: String,
+    listening: Arc<Listening>,
+}
+
+impl fmt::Debug for Pool {
+    /// The options hold the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pool").field(&self.location).finish()
+    }
 }
 
 impl Pool {
@@ -59,15 +72,23 @@ impl Pool {
                 let identity = identity.clone();
                 Box::pin(async move { connection.execute(AssertSqlSafe(identity)).await.map(drop) })
             })
-            .connect_with(options.options(LIMITS))
+            .connect_with(options.clone().options(LIMITS))
             .await
             .during(&what)?;
-        Ok(Self { pool, location })
+        Ok(Self { pool, options, location, listening: Arc::default() })
     }
 
     /// Where the server and the database are, without who connects.
     pub(super) fn location(&self) -> &str {
         &self.location
+    }
+
+    pub(super) fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    pub(super) fn listening(&self) -> &Listening {
+        &self.listening
     }
 
     /// A transaction that sees and writes the rows of one tenant.

@@ -5,8 +5,14 @@ use std::fmt::Display;
 use animus_core::{Error, Result};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-pub(super) use crate::rows::{Columns, During, is_dangling, is_taken, json, missing, signed};
+pub(super) use crate::rows::{Columns, is_dangling, is_taken, json, missing, signed};
 use crate::rows::strange;
+
+/// Names the operation in which the driver failed.
+pub(super) trait During<T> {
+    /// `what` completes the sentence "cannot …".
+    fn during(self, what: impl Display) -> Result<T>;
+}
 
 impl<T> During<T> for Result<T, sqlx::Error> {
     fn during(self, what: impl Display) -> Result<T> {
@@ -40,13 +46,12 @@ impl Columns for SqliteRow {
         self.try_get(column).map_err(|e| strange(column, &e))
     }
 
-    fn maybe_number(&self, column: &str) -> Result<Option<u64>> {
-        let number: Option<i64> = self.try_get(column).map_err(|e| strange(column, &e))?;
-        number.map(u64::try_from).transpose().map_err(|e| strange(column, &e))
+    fn maybe_integer(&self, column: &str) -> Result<Option<i64>> {
+        self.try_get(column).map_err(|e| strange(column, &e))
     }
 
     fn flag(&self, column: &str) -> Result<bool> {
-        Ok(self.number(column)? != 0)
+        Ok(self.integer(column)? != 0)
     }
 
     fn bytes(&self, column: &str) -> Result<&[u8]> {
