@@ -182,6 +182,8 @@ impl TestHost {
             tools: None,
             workspace: Some(self.workspace()),
             host: Host::this("test"),
+            faculty: Arc::default(),
+            slot: None,
             cancel: CancellationToken::new(),
         }
     }

@@ -12,6 +12,7 @@ mod engage;
 mod focus;
 mod lease;
 mod run;
+mod slot;
 
 pub use engage::pairing;
 pub use focus::Focus;
@@ -19,3 +20,4 @@ pub use lease::LEASE_MS;
 pub use run::{
     CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, operate, pinned, run, run_claimed, run_script,
 };
+pub use slot::Slot;

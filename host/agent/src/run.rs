@@ -8,6 +8,7 @@ use animus_core::{
     budget::{Amount, Budget},
     code::{Program, Ran},
     event::{Event, Watcher},
+    faculty::FacultyConfig,
     grant::Pattern,
     id::{FocusId, WorkId},
     journal::{EffectKind, Intent},
@@ -26,6 +27,7 @@ use crate::{
     engage::pages::{FIRST_PAGE, head},
     focus::{Call, Execution, Focus, unknown_tool},
     lease::{Keeper, LEASE_MS},
+    slot::Slot,
 };
 
 /// What a run works with.
@@ -49,6 +51,10 @@ pub struct RunContext {
     pub workspace: Option<PathBuf>,
     /// This process, as the store is to know who runs a focus.
     pub host: Host,
+    /// How the operator has the faculty run.
+    pub faculty: Arc<FacultyConfig>,
+    /// The run's place among those of this host, which it lends while it waits for children; none where nobody counts.
+    pub slot: Option<Arc<Slot>>,
     /// Ends the run cleanly: what runs is stopped, what happened is recorded, the item becomes cancelled.
     pub cancel: CancellationToken,
 }

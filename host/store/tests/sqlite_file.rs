@@ -62,8 +62,7 @@ impl Home {
 }
 
 async fn some_work(tenant: &Arc<dyn Tenant>) -> animus_core::id::WorkId {
-    let work = NewWork { faculty: "f".into(), source: "cli".into(), instruction: "i".into(), params: json!({}) };
-    tenant.work_submit(work).await.unwrap().id
+    tenant.work_submit(NewWork::held("f", "cli", "i", json!({}))).await.unwrap().work.id
 }
 
 #[tokio::test]
@@ -257,7 +256,7 @@ async fn calls_that_are_dropped_halfway_leave_no_lock_and_no_gap() {
     let tenant = home.tenant("local").await;
     let work = some_work(&tenant).await;
     for polls in 0..60 {
-        let mut call = Box::pin(tenant.ledger_append(work, EntryType::Step, "s"));
+        let mut call = Box::pin(tenant.ledger_append(work, EntryType::Step, "s", None));
         for _ in 0..polls {
             if (&mut call).now_or_never().is_some() {
                 break;
@@ -313,8 +312,9 @@ async fn damage_is_found_by_a_check() {
     home.run("PRAGMA wal_checkpoint(TRUNCATE)").await;
     drop((store, tenant));
     let mut bytes = fs::read(home.path()).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 8192].fill(0xAA);
+    // Late in the file are the rows; early is what every opening reads.
+    let late = bytes.len() * 3 / 4;
+    bytes[late..late + 8192].fill(0xAA);
     fs::write(home.path(), bytes).unwrap();
     let error = home.open().await.check().await.unwrap_err();
     assert!(error.class() == "internal" && error.to_string().contains("damaged"), "{error}");

@@ -141,6 +141,8 @@ impl Host {
             tools: None,
             workspace: None,
             host: work::Host::this("bench"),
+            faculty: Arc::default(),
+            slot: None,
             cancel: CancellationToken::new(),
         }
     }

@@ -88,6 +88,8 @@ impl Exec {
             tools: (!self.tools.is_empty()).then(|| self.tools.into_iter().collect()),
             workspace: Some(workspace),
             host: machine::host(),
+            faculty: Arc::default(),
+            slot: None,
             cancel,
         };
         let script = Script {

@@ -82,6 +82,8 @@ impl Run {
             tools: (!self.tools.is_empty()).then(|| self.tools.into_iter().collect()),
             workspace: Some(workspace),
             host: machine::host(),
+            faculty: Arc::default(),
+            slot: None,
             cancel,
         };
         let mut reloads = cx.registry().await?.reloads();

@@ -110,6 +110,8 @@ async fn call(cx: &Context, name: String, arguments: String, workspace: Option<P
         tools: None,
         workspace: Some(workspace),
         host: machine::host(),
+        faculty: Arc::default(),
+        slot: None,
         cancel,
     };
     let mut reloads = cx.registry().await?.reloads();

@@ -21,6 +21,7 @@ use std::{
 use animus_core::{
     Denial, Error, Result,
     code::{Program, Ran},
+    event::Event,
     grant::Grant,
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
     journal::{self, Intent, Outcome},
@@ -31,7 +32,7 @@ use animus_core::{
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::*,
     tool::{Annotations, Output, Tool},
-    work::{NewWork, Settlement, State, Work},
+    work::{Claim, Claimed, Counts, FocusRecord, Lease, NewWork, Settlement, State, Submitted, Work, WorkFilter},
 };
 use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Registry, Snapshot};
 use async_trait::async_trait;

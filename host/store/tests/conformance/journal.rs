@@ -90,7 +90,7 @@ pub(crate) async fn a_parent_is_an_earlier_intent(store: Arc<dyn Store>) {
 
 pub(crate) async fn nothing_begins_in_a_focus_that_has_ended(store: Arc<dyn Store>) {
     let tenant = tenant(&store, "local").await;
-    let (work, focus) = begun(&tenant).await;
+    let (_, focus) = begun(&tenant).await;
     let seq = tenant.journal_begin(lease(focus), intent(None)).await.unwrap();
     end(&tenant, focus, State::Failed, Settlement::default()).await.unwrap();
     assert_eq!(class(tenant.journal_begin(lease(focus), intent(None)).await), "conflict");

@@ -23,6 +23,7 @@ use animus_core::{
     plugins::{FacultyOutcome, Loaded, PluginSet, Task},
     services::{CallContext, EngageOptions, Engagement, Principal},
     tool::{Annotations, Output, Tool},
+    work::Host,
 };
 use async_trait::async_trait;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
@@ -386,6 +387,8 @@ impl Bench {
             tools: None,
             workspace: None,
             host: Host::this("test"),
+            faculty: Arc::default(),
+            slot: None,
             cancel: CancellationToken::new(),
         };
         Self { tenant, script, watch, cx }

@@ -142,6 +142,8 @@ impl Bench {
             tools: None,
             workspace: Some(workspace),
             host: machine::host(),
+            faculty: Arc::default(),
+            slot: None,
             cancel,
         };
         Ok(Self { forge: cx.forge(&config).await?, run, config })

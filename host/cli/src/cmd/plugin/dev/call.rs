@@ -107,6 +107,8 @@ impl<'a> Calls<'a> {
             tools: None,
             workspace: Some(self.workspace.clone()),
             host: machine::host(),
+            faculty: Arc::default(),
+            slot: None,
             cancel: self.cancel.clone(),
         };
         let report = animus_agent::call_tool(run, tool, Value::Object(arguments).to_string()).await;
