@@ -9,7 +9,7 @@
 CREATE EXTENSION IF NOT EXISTS vector;
 
 CREATE TABLE store (
-    only BOOLEAN NOT NULL PRIMARY KEY DEFAULT true CHECK (only),
+    one  BOOLEAN NOT NULL PRIMARY KEY DEFAULT true CHECK (one),
     -- What hosts work as. Roles belong to the whole server: this one is named after the role that owns the store, so that
     -- two owners never share one, and may exist already.
     role NAME    NOT NULL

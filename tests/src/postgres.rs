@@ -11,7 +11,9 @@ use std::{env, fs, path::Path, str::FromStr as _};
 
 use animus_core::id::Digest;
 use animus_store::{MasterKey, Postgres};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, postgres::PgConnectOptions,
+};
 
 /// The URL of a server with the extension `vector`, for a role that may make databases and roles.
 pub const SERVER: &str = "ANIMUS_TEST_POSTGRES";

@@ -31,7 +31,9 @@ impl Server {
             return Ok(None);
         }
         let started = Self::start(root);
-        started.map(Some).with_context(|| format!("no Postgres for the tests; name one that runs already in {VARIABLE}"))
+        started
+            .map(Some)
+            .with_context(|| format!("no Postgres for the tests; name one that runs already in {VARIABLE}"))
     }
 
     fn start(root: &Path) -> Result<Self> {

@@ -60,7 +60,6 @@ pub(crate) fn head(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MAX_FAULT)).unwrap_or(text)
 }
 
-
 /// Whether a manifest requests anything.
 pub(crate) fn requests(manifest: &str) -> Result<bool> {
     Ok(!Manifest::parse(manifest)?.request.is_nothing())

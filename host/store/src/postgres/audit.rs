@@ -78,8 +78,7 @@ impl Audit for Handle {
     async fn audit_verify(&self) -> Result<AuditVerdict> {
         let mut tx = self.tx().await?;
         // One statement sees one state, however long it takes; the log itself is never held as a whole.
-        let mut rows =
-            sqlx::query("SELECT * FROM audit WHERE tenant = $1 ORDER BY seq").bind(self.t()).fetch(&mut *tx);
+        let mut rows = sqlx::query("SELECT * FROM audit WHERE tenant = $1 ORDER BY seq").bind(self.t()).fetch(&mut *tx);
         let mut chain = Chain::new(&self.tenant);
         while let Some(row) = rows.try_next().await.during("verify the audit log")? {
             if !chain.follows(&row)? {

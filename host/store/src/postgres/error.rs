@@ -6,8 +6,8 @@ use animus_core::{Error, Result};
 use sqlx::{Row as _, postgres::PgRow};
 
 use super::text::restored;
-pub(super) use crate::rows::{Columns, is_dangling, is_taken, json, missing, now_ms, signed};
 use crate::rows::strange;
+pub(super) use crate::rows::{Columns, is_dangling, is_taken, json, missing, now_ms, signed};
 
 /// Names the operation in which the driver failed.
 pub(super) trait During<T> {

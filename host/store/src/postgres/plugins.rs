@@ -175,21 +175,21 @@ impl Plugins for Handle {
                  is_interpreter)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         )
-            .bind(self.t())
-            .bind(name.as_str())
-            .bind(signed(row.number("generation")?))
-            .bind(digest.to_string())
-            .bind(kept(&version))
-            .bind(kept(&manifest))
-            .bind(kept(&source))
-            .bind(requests)
-            .bind(to_json(&tools)?)
-            .bind(is_faculty)
-            .bind(now_ms())
-            .bind(is_interpreter)
-            .execute(&mut *tx)
-            .await
-            .during(&what)?;
+        .bind(self.t())
+        .bind(name.as_str())
+        .bind(signed(row.number("generation")?))
+        .bind(digest.to_string())
+        .bind(kept(&version))
+        .bind(kept(&manifest))
+        .bind(kept(&source))
+        .bind(requests)
+        .bind(to_json(&tools)?)
+        .bind(is_faculty)
+        .bind(now_ms())
+        .bind(is_interpreter)
+        .execute(&mut *tx)
+        .await
+        .during(&what)?;
         if let Some(grant) = &grant {
             self.set_grant(&mut tx, &name, Some(grant)).await?;
         }

@@ -17,7 +17,8 @@ use super::{
     text::kept,
 };
 use crate::skills::{
-    KEPT, approvals, expect_approved, expect_few, expect_newest, expect_pending, expect_small, no_version, record, usage,
+    KEPT, approvals, expect_approved, expect_few, expect_newest, expect_pending, expect_small, no_version, record,
+    usage,
 };
 
 /// Every version of the tenant `$1`, with whether it is the active one; the caller's condition follows.

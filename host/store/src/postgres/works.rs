@@ -132,13 +132,12 @@ impl Handle {
 
     /// Items below these, held like them.
     async fn children_held(&self, tx: &mut PgConnection, of: &[String]) -> Result<Vec<String>> {
-        let rows = sqlx::query(
-            "SELECT id FROM works WHERE tenant = $1 AND parent = ANY ($2) ORDER BY id FOR NO KEY UPDATE",
-        )
-        .bind(self.t())
-        .bind(of)
-        .fetch_all(tx)
-        .await;
+        let rows =
+            sqlx::query("SELECT id FROM works WHERE tenant = $1 AND parent = ANY ($2) ORDER BY id FOR NO KEY UPDATE")
+                .bind(self.t())
+                .bind(of)
+                .fetch_all(tx)
+                .await;
         rows.during("find the children of a work item")?.iter().map(|row| row.text("id")).collect()
     }
 }

@@ -5,8 +5,8 @@ use std::fmt::Display;
 use animus_core::{Error, Result};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-pub(super) use crate::rows::{Columns, is_dangling, is_taken, json, missing, signed};
 use crate::rows::strange;
+pub(super) use crate::rows::{Columns, is_dangling, is_taken, json, missing, signed};
 
 /// Names the operation in which the driver failed.
 pub(super) trait During<T> {
