@@ -8,13 +8,16 @@
 //! this build, [`Internal`](animus_core::Error::Internal) when it is damaged; both name the operation.
 
 mod chain;
+mod fusion;
 mod keys;
+mod measure;
 mod plugins;
 mod postgres;
 mod rows;
 mod secrets;
 mod skills;
 mod sqlite;
+mod vectors;
 mod works;
 
 pub use keys::MasterKey;

@@ -17,9 +17,10 @@ use animus_core::{
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tracing::Instrument as _;
 
 use super::{Call, Focus, lock};
-use crate::engage;
+use crate::{engage, measure, spans};
 
 #[async_trait]
 impl Services for Focus {
@@ -48,8 +49,9 @@ impl Services for Focus {
     }
 
     async fn memory_store(&self, by: &Principal, content: String, kind: String, tags: Vec<String>) -> Result<MemoryId> {
-        let new = NewMemory { content, kind, tags, source: name(by).to_owned() }.checked()?;
+        let new = NewMemory { content, kind, tags, source: name(by).to_owned(), ..NewMemory::default() }.checked()?;
         let tenant = self.cx().tenant.clone();
+        measure::memory(tenant.id(), "store");
         self.effect(
             intent(by, EffectKind::Memory, "store", json!(new)),
             |_| async move { tenant.memory_store(new).await },
@@ -58,21 +60,25 @@ impl Services for Focus {
     }
 
     async fn memory_recall(&self, _: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>> {
-        self.cx().tenant.memory_recall(query).await
+        measure::memory(self.cx().tenant.id(), "recall");
+        Ok(self.cx().tenant.memory_recall(query).await?.hits)
     }
 
     async fn memory_get(&self, _: &Principal, id: MemoryId) -> Result<memory::Memory> {
+        measure::memory(self.cx().tenant.id(), "get");
         self.cx().tenant.memory_get(id).await
     }
 
     async fn memory_forget(&self, by: &Principal, id: MemoryId) -> Result<()> {
         let tenant = self.cx().tenant.clone();
+        measure::memory(tenant.id(), "forget");
         let intent = intent(by, EffectKind::Memory, "forget", json!({ "id": id }));
         self.effect(intent, move |_| async move { tenant.memory_forget(id).await }).await
     }
 
     async fn memory_tag(&self, by: &Principal, id: MemoryId, tag: String) -> Result<()> {
         let tenant = self.cx().tenant.clone();
+        measure::memory(tenant.id(), "tag");
         let intent = intent(by, EffectKind::Memory, "tag", json!({ "id": id, "tag": tag }));
         self.effect(intent, move |_| async move { tenant.memory_tag(id, &tag).await }).await
     }
@@ -82,7 +88,7 @@ impl Services for Focus {
     }
 
     async fn tool_call(&self, by: &Principal, tool: &str, args: String) -> Result<Output> {
-        self.call(Call::by(by, tool, args)).await
+        self.call(Call::by(by, tool, args)).instrument(spans::nested(tool)).await
     }
 
     async fn code_run(&self, by: &Principal, interpreter: &str, program: Program) -> Result<Ran> {
@@ -139,6 +145,7 @@ impl Focus {
                 tenant.ledger_append(work, entry_type, &content, origin).await
             })
             .await?;
+        measure::ledger(self.cx().tenant.id(), entry_type);
         self.tell(Event::Ledger { entry: entry.clone() });
         Ok(entry)
     }

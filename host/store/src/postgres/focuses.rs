@@ -17,7 +17,10 @@ use super::{
     error::{Columns as _, During as _, json as to_json, missing, now_ms, signed},
     text::kept,
 };
-use crate::works::{after, beyond_takeover, cut_off, expect_end, expect_held, focus, lost, runs_in, until, work};
+use crate::{
+    measure,
+    works::{after, beyond_takeover, cut_off, expect_end, expect_held, focus, lost, runs_in, until, work},
+};
 
 /// A running item whose lease has run out.
 const ABANDONED: &str = "SELECT works.* FROM focuses JOIN works ON works.tenant = $1 AND works.id = focuses.work
@@ -84,6 +87,7 @@ impl Handle {
             self.settle(tx, &work, focus, to, &settlement, work.not_before_ms).await?;
             let detail = json!({ "focus": focus, "to": to });
             self.record(tx, "host", "focus.settle", &work.id.to_string(), &detail).await?;
+            measure::transition(&self.tenant, work.state, to);
             return Ok(None);
         }
         let token = row.token + 1;
@@ -371,6 +375,9 @@ impl Handle {
             }
             self.changed(&mut tx).await?;
             tx.commit().await.during(what)?;
+            if work.disposal == Disposal::Held {
+                measure::transition(&self.tenant, work.state, State::Failed);
+            }
         }
         Ok(recovered)
     }

@@ -5,6 +5,7 @@
 //! everything that a tenant has once: its audit log, its plugins, its skills, its secrets.
 
 mod audit;
+mod embeddings;
 mod error;
 mod events;
 mod focuses;
@@ -13,6 +14,7 @@ mod ledger;
 mod memories;
 mod plugins;
 mod pool;
+mod recall;
 mod secrets;
 mod skills;
 mod text;

@@ -17,7 +17,10 @@ use super::{
     error::{Columns as _, During as _, is_taken, json as to_json, missing, now_ms, signed},
     text::kept,
 };
-use crate::works::{alike, depth_below, expect_over, expect_same, limit, word, work};
+use crate::{
+    measure,
+    works::{alike, depth_below, expect_over, expect_same, limit, word, work},
+};
 
 /// How often a submit looks again when the same work came, or went, between its look and its insert. Each time another
 /// submit has won, so a second look nearly always finds it.
@@ -130,6 +133,28 @@ impl Handle {
         row.during("submit a work item")?.as_ref().map(work).transpose()
     }
 
+    async fn submit(&self, new: NewWork) -> Result<Submitted> {
+        new.check()?;
+        let mut tx = self.tx().await?;
+        for _ in 0..LOOKS {
+            // Each statement sees what was committed before it, and an insert waits for one with the same key that is
+            // under way: so whoever is refused finds, at the next look, who won.
+            if let Some(earlier) = self.submitted_before(&mut tx, &new).await? {
+                return Ok(earlier);
+            }
+            let same = self.live(&mut tx, &new).await?;
+            let Some(made) = self.insert(&mut tx, &new, same.as_ref().map(|work| work.id)).await? else { continue };
+            let submitted = match same {
+                Some(work) => Submitted { work, how: Submission::Merged { item: made.id } },
+                None => Submitted { work: made, how: Submission::Created },
+            };
+            self.changed(&mut tx).await?;
+            tx.commit().await.during("submit a work item")?;
+            return Ok(submitted);
+        }
+        Err(Error::Unavailable("cannot submit a work item: too many submit the same work; try again".into()))
+    }
+
     /// Items below these, held like them.
     async fn children_held(&self, tx: &mut PgConnection, of: &[String]) -> Result<Vec<String>> {
         let rows =
@@ -150,25 +175,10 @@ fn found(id: WorkId, row: Result<Option<PgRow>, sqlx::Error>) -> Result<Work> {
 #[async_trait]
 impl Works for Handle {
     async fn work_submit(&self, new: NewWork) -> Result<Submitted> {
-        new.check()?;
-        let mut tx = self.tx().await?;
-        for _ in 0..LOOKS {
-            // Each statement sees what was committed before it, and an insert waits for one with the same key that is
-            // under way: so whoever is refused finds, at the next look, who won.
-            if let Some(earlier) = self.submitted_before(&mut tx, &new).await? {
-                return Ok(earlier);
-            }
-            let same = self.live(&mut tx, &new).await?;
-            let Some(made) = self.insert(&mut tx, &new, same.as_ref().map(|work| work.id)).await? else { continue };
-            let submitted = match same {
-                Some(work) => Submitted { work, how: Submission::Merged { item: made.id } },
-                None => Submitted { work: made, how: Submission::Created },
-            };
-            self.changed(&mut tx).await?;
-            tx.commit().await.during("submit a work item")?;
-            return Ok(submitted);
-        }
-        Err(Error::Unavailable("cannot submit a work item: too many submit the same work; try again".into()))
+        let (faculty, disposal) = (new.faculty.clone(), new.disposal);
+        let submitted = self.submit(new).await;
+        measure::submitted(&self.tenant, &faculty, disposal, &submitted);
+        submitted
     }
 
     async fn work(&self, id: WorkId) -> Result<Work> {
@@ -268,6 +278,7 @@ impl Works for Handle {
         let work = self.work_in(&mut tx, id).await?;
         self.changed(&mut tx).await?;
         tx.commit().await.during(&what)?;
+        measure::changed(&self.tenant, "cancel", usize::try_from(changed).unwrap_or(usize::MAX), before.state, &work);
         Ok(work)
     }
 
@@ -294,11 +305,16 @@ impl Works for Handle {
         let work = self.work_in(&mut tx, id).await?;
         self.changed(&mut tx).await?;
         tx.commit().await.during(&what)?;
+        measure::changed(&self.tenant, "retry", 1, before.state, &work);
         Ok(work)
     }
 
     async fn work_claim(&self, claim: &Claim) -> Result<Option<Claimed>> {
-        self.claim(claim).await
+        let claimed = self.claim(claim).await?;
+        if let Some(claimed) = &claimed {
+            measure::claimed(&self.tenant, claimed);
+        }
+        Ok(claimed)
     }
 
     async fn work_next_due(&self) -> Result<Option<u64>> {
@@ -317,19 +333,27 @@ impl Works for Handle {
     }
 
     async fn focus_begin(&self, work: WorkId, from: State, claim: &Claim) -> Result<Claimed> {
-        self.begin_held(work, from, claim).await
+        let claimed = self.begin_held(work, from, claim).await?;
+        measure::transition(&self.tenant, from, claimed.work.state);
+        Ok(claimed)
     }
 
     async fn focus_renew(&self, leases: &[Lease], lease_ms: u64) -> Result<Renewed> {
-        self.renew(leases, lease_ms).await
+        let renewed = self.renew(leases, lease_ms).await?;
+        measure::renewed(&self.tenant, leases.len(), &renewed);
+        Ok(renewed)
     }
 
     async fn focus_end(&self, lease: Lease, to: State, settlement: Settlement) -> Result<Work> {
-        self.end(lease, to, settlement).await
+        let work = self.end(lease, to, settlement).await?;
+        measure::ended(&self.tenant, &work);
+        Ok(work)
     }
 
     async fn focus_release(&self, lease: Lease) -> Result<()> {
-        self.release(lease).await
+        self.release(lease).await?;
+        measure::queue(&self.tenant, "release", 1);
+        Ok(())
     }
 
     async fn focus(&self, id: FocusId) -> Result<FocusRecord> {

@@ -14,7 +14,10 @@ use super::{
     error::{Columns as _, During as _, json as to_json, missing, signed},
     now_ms,
 };
-use crate::works::{after, beyond_takeover, cut_off, expect_end, expect_held, focus, lost, runs_in, until, work};
+use crate::{
+    measure,
+    works::{after, beyond_takeover, cut_off, expect_end, expect_held, focus, lost, runs_in, until, work},
+};
 
 /// Running items whose lease has run out.
 const ABANDONED: &str = "SELECT works.* FROM focuses JOIN works ON works.tenant = ?1 AND works.id = focuses.work
@@ -72,6 +75,7 @@ impl Handle {
             self.settle(tx, &work, focus, to, &settlement, work.not_before_ms).await?;
             let detail = json!({ "focus": focus, "to": to });
             self.record(tx, "host", "focus.settle", &work.id.to_string(), &detail).await?;
+            measure::transition(&self.tenant, work.state, to);
             return Ok(None);
         }
         let token = row.token + 1;
@@ -342,6 +346,7 @@ impl Handle {
             let detail = json!({ "focus": focus, "process": process });
             self.record(&mut tx, "host", "focus.recover", &id.to_string(), &detail).await?;
             tx.commit().await.during(what)?;
+            measure::transition(&self.tenant, work.state, State::Failed);
             recovered.push(id);
         }
         if changed || !recovered.is_empty() {
