@@ -17,7 +17,7 @@ use super::{
 /// From so many vectors on a space has an index. As many are compared in about ten milliseconds; making the index then
 /// takes a second or two, in which others who store vectors wait.
 const LARGE: i64 = 5_000;
-/// A space is counted when one in so many vectors is stored: the tenant's documents are numbered, so it is every so many.
+/// A space is counted when a memory gets a vector whose number, which is one of the whole store, is a multiple of this.
 const COUNTED: u64 = 500;
 /// More dimensions than an index takes.
 const MOST_INDEXED: usize = 4_000;
@@ -108,7 +108,7 @@ impl Handle {
         .execute(tx)
         .await
         .during(what)?;
-        Ok(Space { due: doc % COUNTED == 0, ..space })
+        Ok(Space { due: doc.is_multiple_of(COUNTED), ..space })
     }
 
     /// Takes a memory's vector away, if it has one.

@@ -24,6 +24,9 @@ const QUEUE: Duration = Duration::from_secs(30);
 const LIMITS: [(&str, &str); 3] =
     [("statement_timeout", "60s"), ("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "60s")];
 
+/// The advisory lock of a host that opens the store.
+const OPENING: i64 = 0x616e_696d_7573;
+
 /// A transaction. Dropped, it leaves no trace.
 pub(super) type Tx = Transaction<'static, Driver>;
 
@@ -58,6 +61,9 @@ impl Pool {
         let location = location(&options);
         let what = format!("open the store {location}");
         let mut own = PgConnection::connect_with(&options).await.during(&what)?;
+        // Until this connection is closed, no other host looks at a store that is half made.
+        sqlx::query("SELECT pg_advisory_lock($1)").bind(OPENING).execute(&mut own).await.during(&what)?;
+        expect_own(&mut own, &location).await?;
         migrate(&mut own, &location).await?;
         let role: String = sqlx::query_scalar("SELECT role FROM store").fetch_one(&mut own).await.during(&what)?;
         own.close().await.during(&what)?;
@@ -135,6 +141,27 @@ fn migrations() -> Migrator {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
     Migrator::with_migrations(files.map(migration).into())
+}
+
+/// Refuses a database that another program uses: a shell in which work is done on several programs has one `DATABASE_URL`,
+/// and our tables in its database would be a mess, or a disaster where names meet.
+async fn expect_own(own: &mut PgConnection, location: &str) -> Result<()> {
+    let strange: Option<String> = sqlx::query_scalar(
+        "SELECT min(relname::text) FROM pg_class AS c
+         WHERE relnamespace = to_regnamespace(current_schema()) AND relkind IN ('r', 'p', 'v', 'm', 'f')
+         AND to_regprocedure('protect(regclass, text)') IS NULL
+         AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = c.oid AND deptype = 'e')",
+    )
+    .fetch_one(own)
+    .await
+    .during(format_args!("open the store {location}"))?;
+    match strange {
+        None => Ok(()),
+        Some(table) => Err(Error::Invalid(format!(
+            "the database {location} belongs to another program: it has a table '{table}' and no store; make one for \
+             animus (createdb animus), and name it in DATABASE_URL or in [store] of animus.toml"
+        ))),
+    }
 }
 
 /// Under an advisory lock of the database: hosts that open a new one together migrate it once.
