@@ -23,7 +23,7 @@ pub(crate) fn execute(tenant: &TenantId, work: &Work, lease: Lease, resumed: boo
         animus.focus.id = %lease.focus,
         animus.faculty = work.faculty,
         animus.work.source = work.source,
-        animus.work.attempt = work.attempts,
+        animus.work.attempt = i64::from(work.attempts),
         animus.focus.resumed = resumed,
         animus.work.state = Empty,
         otel.status_code = Empty,
@@ -35,7 +35,7 @@ pub(crate) fn execute(tenant: &TenantId, work: &Work, lease: Lease, resumed: boo
 
 /// One turn of an engage loop, from 1.
 pub(crate) fn iteration(n: u32) -> Span {
-    info_span!(target: SPANS, "iteration", animus.iteration = n)
+    info_span!(target: SPANS, "iteration", animus.iteration = i64::from(n))
 }
 
 /// A tool call that a model or an operator asks for; `id` is the model's own.
@@ -77,7 +77,7 @@ pub(crate) fn callee(plugins: &dyn PluginSet, tool: &str) {
     }
     if let Some(plugin) = tool.split_once('.').and_then(|(plugin, _)| plugins.plugin(plugin)) {
         span.record("animus.plugin.name", plugin.name.as_str())
-            .record("animus.plugin.generation", plugin.generation)
+            .record("animus.plugin.generation", trace::figure(plugin.generation))
             .record("animus.plugin.digest", plugin.digest.short());
     }
 }

@@ -255,7 +255,8 @@ where
 {
     let wanted = filter_fn(move |of| {
         (of.is_span() && of.target() == trace::SPANS && *of.level() <= level)
-            || (content && of.is_event() && of.target() == trace::CONTENT)
+            // A room that asks whether anybody wants it asks by neither span nor event.
+            || (content && !of.is_span() && of.target() == trace::CONTENT)
     });
     tracing_opentelemetry::layer()
         .with_tracer(provider.tracer(SCOPE))

@@ -73,6 +73,12 @@ fn submitter(work: &Work) -> Option<TraceParent> {
     work.trace.as_deref().and_then(TraceParent::parse)
 }
 
+/// A figure for a span. Larger ones are cut: attributes of spans are signed, and what is not arrives as text.
+#[must_use]
+pub fn figure(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
 /// Marks a span as failed, by the class of the error.
 pub fn failed(span: &Span, error: &Error) {
     if !span.is_disabled() {
