@@ -195,16 +195,44 @@ pub trait Events: Send + Sync {
 /// Memories.
 #[async_trait]
 pub trait Memories: Send + Sync {
-    /// Stores one.
+    /// Stores one. An identifier that the caller names is stored once: see [`memory::NewMemory::id`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] for what is no memory; [`crate::Error::Conflict`] when the named identifier is that of a
+    /// memory which never said the same.
     async fn memory_store(&self, memory: memory::NewMemory) -> Result<MemoryId>;
-    /// Finds some: full text over content, kind and tags; the newest for an empty text. No query text is an error.
-    async fn memory_recall(&self, query: memory::Query) -> Result<Vec<memory::Hit>>;
+    /// Finds some: full text over content, kind and tags, joined by reciprocal rank fusion with the nearest vectors where
+    /// the query has an embedding; the newest for an empty text without one. Ties go to the newer memory. No query text
+    /// is an error.
+    async fn memory_recall(&self, query: memory::Query) -> Result<memory::Recalled>;
     /// One.
     async fn memory_get(&self, id: MemoryId) -> Result<memory::Memory>;
-    /// Removes one, its text from the index and the file too.
+    /// What it says and what it said: the current version first, then at most [`memory::MAX_EARLIER`] earlier ones.
+    async fn memory_versions(&self, id: MemoryId) -> Result<Vec<memory::Version>>;
+    /// Gives one new content, and returns its version. The same content again changes nothing but a missing embedding.
+    ///
+    /// # Errors
+    /// [`crate::Error::Conflict`] when it is not at the version that the update names.
+    async fn memory_update(&self, id: MemoryId, update: memory::Update) -> Result<u64>;
+    /// Removes one, its versions and vector, its text from the index and the file too.
     async fn memory_forget(&self, id: MemoryId) -> Result<()>;
     /// Adds a tag.
     async fn memory_tag(&self, id: MemoryId, tag: &str) -> Result<()>;
+
+    /// Memories without a vector of this model and of so many dimensions, at most `limit`, in an order that does not
+    /// change; `after` is the [`memory::Unembedded::cursor`] of the last one seen, 0 at first.
+    async fn memory_unembedded(
+        &self,
+        model: &str,
+        dims: usize,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<memory::Unembedded>>;
+    /// Gives a memory a vector in place of the one that it has, unless it is at another version by now or gone; says
+    /// whether it did.
+    async fn memory_embed(&self, id: MemoryId, version: u64, embedding: memory::Embedding) -> Result<bool>;
+    /// How many memories have a vector of this model and of so many dimensions.
+    async fn memory_coverage(&self, model: &str, dims: usize) -> Result<memory::Coverage>;
 }
 
 /// Where a plugin stands.

@@ -8,9 +8,11 @@
 //! this build, [`Internal`](animus_core::Error::Internal) when it is damaged; both name the operation.
 
 mod chain;
+mod fusion;
 mod keys;
 mod measure;
 mod sqlite;
+mod vectors;
 
 pub use keys::MasterKey;
 pub use sqlite::Sqlite;

@@ -49,7 +49,7 @@ impl Services for Focus {
     }
 
     async fn memory_store(&self, by: &Principal, content: String, kind: String, tags: Vec<String>) -> Result<MemoryId> {
-        let new = NewMemory { content, kind, tags, source: name(by).to_owned() }.checked()?;
+        let new = NewMemory { content, kind, tags, source: name(by).to_owned(), ..NewMemory::default() }.checked()?;
         let tenant = self.cx().tenant.clone();
         measure::memory(tenant.id(), "store");
         self.effect(
@@ -61,7 +61,7 @@ impl Services for Focus {
 
     async fn memory_recall(&self, _: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>> {
         measure::memory(self.cx().tenant.id(), "recall");
-        self.cx().tenant.memory_recall(query).await
+        Ok(self.cx().tenant.memory_recall(query).await?.hits)
     }
 
     async fn memory_get(&self, _: &Principal, id: MemoryId) -> Result<memory::Memory> {

@@ -69,7 +69,7 @@ struct Filter {
 
 impl Filter {
     fn query(self, text: String) -> Query {
-        Query { text, limit: Some(self.limit), kind: self.kind, tags: self.tags }
+        Query { text, limit: Some(self.limit), kind: self.kind, tags: self.tags, ..Query::default() }
     }
 }
 
@@ -99,16 +99,17 @@ impl Memory {
         match self.command {
             Command::Store { text, kind, tags } => {
                 let content = words(&text)?;
-                let new = NewMemory { content, kind, tags, source: "operator".into() }.checked()?;
+                let new =
+                    NewMemory { content, kind, tags, source: "operator".into(), ..NewMemory::default() }.checked()?;
                 let memory = tenant.memory_get(tenant.memory_store(new).await?).await?;
                 cx.out.show(&One { memory }, |one| format!("stored {}", one.memory.id));
             }
             Command::Recall { words, filter } => {
-                let hits = tenant.memory_recall(filter.query(words.join(" "))).await?;
+                let hits = tenant.memory_recall(filter.query(words.join(" "))).await?.hits;
                 cx.out.show(&Hits { hits }, |found| table(found.hits.iter().map(|hit| &hit.memory)));
             }
             Command::List { filter } => {
-                let hits = tenant.memory_recall(filter.query(String::new())).await?;
+                let hits = tenant.memory_recall(filter.query(String::new())).await?.hits;
                 let memories = hits.into_iter().map(|hit| hit.memory).collect();
                 cx.out.show(&List { memories }, |list| table(list.memories.iter()));
             }

@@ -44,7 +44,9 @@ impl memory::Host for MemoryView<'_> {
         let hits = async {
             who.check(&Capability::Memory(MemoryAccess::Read))?;
             let memory::RecallOptions { limit, kind, tags } = options;
-            who.services.memory_recall(&who.principal, Query { text: query, limit, kind, tags }).await
+            who.services
+                .memory_recall(&who.principal, Query { text: query, limit, kind, tags, ..Query::default() })
+                .await
         };
         let hits = hits.await.map(|hits| hits.into_iter().map(Into::into).collect::<Vec<_>>());
         Ok(self.0.answer(hits))

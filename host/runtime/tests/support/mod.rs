@@ -296,13 +296,28 @@ impl Memories for FakeTenant {
     async fn memory_store(&self, _: memory::NewMemory) -> Result<MemoryId> {
         no()
     }
-    async fn memory_recall(&self, _: memory::Query) -> Result<Vec<memory::Hit>> {
+    async fn memory_recall(&self, _: memory::Query) -> Result<memory::Recalled> {
         no()
     }
     async fn memory_get(&self, _: MemoryId) -> Result<memory::Memory> {
         no()
     }
+    async fn memory_versions(&self, _: MemoryId) -> Result<Vec<memory::Version>> {
+        no()
+    }
+    async fn memory_update(&self, _: MemoryId, _: memory::Update) -> Result<u64> {
+        no()
+    }
     async fn memory_forget(&self, _: MemoryId) -> Result<()> {
+        no()
+    }
+    async fn memory_unembedded(&self, _: &str, _: usize, _: u64, _: u32) -> Result<Vec<memory::Unembedded>> {
+        no()
+    }
+    async fn memory_embed(&self, _: MemoryId, _: u64, _: memory::Embedding) -> Result<bool> {
+        no()
+    }
+    async fn memory_coverage(&self, _: &str, _: usize) -> Result<memory::Coverage> {
         no()
     }
     async fn memory_tag(&self, _: MemoryId, _: &str) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The SQLite back end: one file, many processes of one machine.
 
 mod audit;
+mod embeddings;
 mod error;
 mod events;
 mod focuses;
@@ -9,6 +10,7 @@ mod ledger;
 mod memories;
 mod plugins;
 mod pool;
+mod recall;
 mod secrets;
 mod skills;
 mod watch;
@@ -31,13 +33,14 @@ use self::{
     error::{Columns as _, During as _, signed},
     pool::Pool,
 };
-use crate::MasterKey;
+use crate::{MasterKey, vectors::Indexes};
 
 /// A store in one SQLite file. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Sqlite {
     pool: Pool,
     keys: MasterKey,
+    indexes: Arc<Indexes>,
 }
 
 impl Sqlite {
@@ -48,7 +51,7 @@ impl Sqlite {
     /// [`Error::Unavailable`] when the file cannot be used or a newer build has written it; [`Error::Internal`] when it
     /// is damaged or no store.
     pub async fn open(path: &Path, keys: MasterKey) -> Result<Self> {
-        Ok(Self { pool: Pool::open(path).await?, keys })
+        Ok(Self { pool: Pool::open(path).await?, keys, indexes: Arc::default() })
     }
 }
 
@@ -60,6 +63,8 @@ struct Handle {
     number: u64,
     pool: Pool,
     keys: MasterKey,
+    /// Of all tenants, which the process shares.
+    indexes: Arc<Indexes>,
 }
 
 impl Handle {
@@ -108,7 +113,13 @@ impl Store for Sqlite {
             }
         };
         let number = row.number("number")?;
-        Ok(Arc::new(Handle { tenant: id.clone(), number, pool: self.pool.clone(), keys: self.keys.clone() }))
+        Ok(Arc::new(Handle {
+            tenant: id.clone(),
+            number,
+            pool: self.pool.clone(),
+            keys: self.keys.clone(),
+            indexes: self.indexes.clone(),
+        }))
     }
 
     async fn tenants(&self) -> Result<Vec<TenantId>> {

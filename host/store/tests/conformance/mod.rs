@@ -68,6 +68,19 @@ macro_rules! suite {
                 malformed_memories_are_refused
                 memories_of_another_tenant_are_out_of_reach
                 the_order_of_hits_tells_nothing_of_other_tenants
+                what_points_the_same_way_is_found_without_a_word_in_common
+                what_is_found_both_ways_comes_first
+                vectors_of_another_model_are_left_out_and_counted
+                filters_hold_for_words_and_vectors_alike
+                a_narrow_filter_finds_what_is_far_away
+                age_counts_when_it_is_asked_to
+                an_update_is_a_new_version_and_the_old_ones_are_readable
+                an_update_moves_the_vector_too
+                a_named_memory_is_stored_once
+                of_many_who_store_one_name_at_once_one_does
+                a_forgotten_vector_is_found_by_nothing
+                every_handle_sees_the_vectors_that_another_wrote
+                vectors_of_another_tenant_are_out_of_reach_and_change_no_order
             }
             plugins {
                 what_requests_nothing_serves_at_once

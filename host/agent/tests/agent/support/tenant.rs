@@ -13,7 +13,7 @@ use animus_core::{
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
     journal::{Intent, Outcome, Record},
     ledger::{Entry, EntryType, Filter},
-    memory::{Hit, Memory, NewMemory, Query},
+    memory::{Coverage, Embedding, Hit, Memory, NewMemory, Query, Recalled, Unembedded, Update, Version},
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::{
         Audit, AuditEntry, AuditVerdict, Events, Generation, Journal, Ledger, Memories, NewGeneration, Origin, Plugin,
@@ -261,18 +261,30 @@ impl Events for FakeTenant {
 #[async_trait]
 impl Memories for FakeTenant {
     async fn memory_store(&self, new: NewMemory) -> Result<MemoryId> {
-        let id = MemoryId::new();
+        let id = new.id.unwrap_or_else(MemoryId::new);
         self.happens(format!("store {}", new.content));
-        let NewMemory { content, kind, tags, source } = new;
-        self.kept.lock().unwrap().memories.push(Memory { id, content, kind, tags, source, created_ms: 0 });
+        let NewMemory { content, kind, tags, source, .. } = new;
+        let memory = Memory { id, content, kind, tags, source, version: 1, created_ms: 0, updated_ms: 0 };
+        self.kept.lock().unwrap().memories.push(memory);
         Ok(id)
     }
-    async fn memory_recall(&self, _: Query) -> Result<Vec<Hit>> {
+    async fn memory_recall(&self, _: Query) -> Result<Recalled> {
         let memories = self.kept.lock().unwrap().memories.clone();
-        Ok(memories.into_iter().map(|memory| Hit { memory, score: 1.0 }).collect())
+        let hit = |memory| Hit { memory, score: 1.0, text_rank: Some(1), vector_rank: None, similarity: None };
+        Ok(Recalled { hits: memories.into_iter().map(hit).collect(), left_out: 0 })
     }
     async fn memory_get(&self, _: MemoryId) -> Result<Memory> {
         unused()
+    }
+    async fn memory_versions(&self, _: MemoryId) -> Result<Vec<Version>> {
+        unused()
+    }
+    async fn memory_update(&self, id: MemoryId, update: Update) -> Result<u64> {
+        self.happens(format!("update {}", update.content));
+        let mut kept = self.kept.lock().unwrap();
+        let memory = kept.memories.iter_mut().find(|memory| memory.id == id).unwrap();
+        (memory.content, memory.version) = (update.content, memory.version + 1);
+        Ok(memory.version)
     }
     async fn memory_forget(&self, id: MemoryId) -> Result<()> {
         self.happens("forget");
@@ -282,6 +294,15 @@ impl Memories for FakeTenant {
     async fn memory_tag(&self, _: MemoryId, tag: &str) -> Result<()> {
         self.happens(format!("tag {tag}"));
         Ok(())
+    }
+    async fn memory_unembedded(&self, _: &str, _: usize, _: u64, _: u32) -> Result<Vec<Unembedded>> {
+        unused()
+    }
+    async fn memory_embed(&self, _: MemoryId, _: u64, _: Embedding) -> Result<bool> {
+        unused()
+    }
+    async fn memory_coverage(&self, _: &str, _: usize) -> Result<Coverage> {
+        unused()
     }
 }
 
