@@ -71,10 +71,11 @@ pub(crate) fn nested(name: &str) -> Span {
 
 /// Says on the current span, a tool call's, which plugin answers it.
 pub(crate) fn callee(plugins: &dyn PluginSet, tool: &str) {
-    let span = Span::current();
-    if span.is_disabled() {
+    // Asking for the current span costs more than all the rest of a call that nobody traces.
+    if !span_enabled!(target: SPANS, Level::INFO) {
         return;
     }
+    let span = Span::current();
     if let Some(plugin) = tool.split_once('.').and_then(|(plugin, _)| plugins.plugin(plugin)) {
         span.record("animus.plugin.name", plugin.name.as_str())
             .record("animus.plugin.generation", trace::figure(plugin.generation))
@@ -85,7 +86,8 @@ pub(crate) fn callee(plugins: &dyn PluginSet, tool: &str) {
 /// The span of an effect. A tool call has its own already, which says more of it: the current one.
 pub(crate) fn effect(models: &dyn Models, intent: &Intent) -> Span {
     match intent.kind {
-        EffectKind::Tool => Span::current(),
+        EffectKind::Tool if span_enabled!(target: SPANS, Level::INFO) => Span::current(),
+        EffectKind::Tool => Span::none(),
         EffectKind::Llm => chat(models, &intent.subject),
         EffectKind::Phase => phase(intent),
         kind => debug_span!(

@@ -126,7 +126,7 @@ mod tests {
     fn a_traceparent_is_read_and_names_its_trace() {
         let parent = TraceParent::parse(GOOD).unwrap();
         assert_eq!((parent.as_str(), parent.trace_id()), (GOOD, "4bf92f3577b34da6a3ce929d0e0e4736"));
-        let later = TraceParent::parse(&format!("cc{}-more", &GOOD[2..])).unwrap();
+        let later = TraceParent::parse(&format!("{}-more", GOOD.replacen("00", "cc", 1))).unwrap();
         assert_eq!(later.as_str(), GOOD);
     }
 
