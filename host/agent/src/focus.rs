@@ -318,7 +318,7 @@ impl Focus {
             _ => (cancel.clone(), Duration::ZERO),
         };
         let seq = self.begin(intent).await?;
-        span.record("animus.journal.seq", seq);
+        span.record("animus.journal.seq", seq.map(trace::figure));
         let acting = Acting { seq, cancel: stop.clone() };
         let overdue = async {
             cancel.cancelled().await;
