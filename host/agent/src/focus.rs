@@ -31,6 +31,7 @@ use self::{code::Sessions, skills::Active};
 use crate::{engage::pages::Pages, run::RunContext};
 
 mod code;
+mod memory;
 mod model;
 mod plugins;
 mod services;
@@ -146,6 +147,10 @@ impl Focus {
 
     pub(crate) fn cx(&self) -> &RunContext {
         &self.0.cx
+    }
+
+    fn spending(&self) -> &Budget {
+        &self.0.spending
     }
 
     /// What this focus spent so far.

@@ -11,6 +11,7 @@ mod conversation;
 mod engage;
 mod focus;
 mod lease;
+pub mod memory;
 mod run;
 mod slot;
 

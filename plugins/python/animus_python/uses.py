@@ -38,6 +38,8 @@ _MEMORY = {
     "tag": "memory:write",
     "recall": "memory:read",
     "get": "memory:read",
+    "update": "memory:write",
+    "versions": "memory:read",
 }
 _PARTS = ("tools", "ledger", "memory", "llm")
 _LOCAL = "name it literally, as in tools.fs.read_file(…), so that what the program may call is known before it runs"
@@ -136,6 +138,8 @@ class _Finder(ast.NodeVisitor):
             self._literal_tool(node.args[0] if node.args else None, node)
         elif path == "animus.llm.complete":
             self._model(node)
+        elif path == "animus.llm.embed":
+            self.uses.add("llm:embed")
         elif path in ("animus.tools.describe", "animus.tools.search", "animus.tools.list"):
             pass
         elif (
@@ -184,7 +188,9 @@ class _Finder(ast.NodeVisitor):
             elif rest[0] in known:
                 self.uses.add(known[rest[0]])
         elif part == "llm":
-            if not rest or rest[0] == "complete":
+            if rest and rest[0] == "embed":
+                self.uses.add("llm:embed")
+            elif not rest or rest[0] == "complete":
                 self._dynamic("llm.complete", node)
         elif not part:
             self._dynamic("animus", node)
