@@ -15,7 +15,9 @@ use animus_core::{
     tool::Tool,
 };
 
-use crate::{conversation::Conversation, focus::Focus};
+use tracing::Instrument as _;
+
+use crate::{conversation::Conversation, focus::Focus, measure, spans};
 
 mod context;
 mod engine_tools;
@@ -37,6 +39,7 @@ pub(crate) async fn run(focus: &Focus, by: &Principal, options: EngageOptions) -
     let mut engage = Engage::new(focus, by, options).await?;
     let ending = engage.turns().await?;
     let Engage { text, turns, tool_calls, .. } = engage;
+    measure::engaged(&by.tenant, by.authority.plugin().as_str(), turns);
     Ok(Engagement { ending, text, turns, tool_calls })
 }
 
@@ -117,7 +120,8 @@ impl<'a> Engage<'a> {
             if self.focus.is_cancelled() {
                 return Ok(Ending::Cancelled);
             }
-            if !self.make_room() {
+            let iteration = spans::iteration(self.turns + 1);
+            if !iteration.in_scope(|| self.make_room()) {
                 return Ok(Ending::ContextFull);
             }
             let prepared = match self.focus.prepare_next(&self.conversation) {
@@ -128,15 +132,16 @@ impl<'a> Engage<'a> {
                 prepared => prepared?,
             };
             self.turns += 1;
-            let Response { message, stop, model, .. } = match self.focus.listen(self.by, prepared).await {
-                Err(Error::Cancelled) => return Ok(Ending::Cancelled),
-                Err(error) if error.is_context_overflow() => {
-                    // Estimates err; the vendor's word counts. Every time this leaves less room, so it comes to an end.
-                    self.room = self.conversation.weight().tokens.saturating_mul(3) / 4;
-                    continue;
-                }
-                response => response?,
-            };
+            let Response { message, stop, model, .. } =
+                match self.focus.listen(self.by, prepared).instrument(iteration.clone()).await {
+                    Err(Error::Cancelled) => return Ok(Ending::Cancelled),
+                    Err(error) if error.is_context_overflow() => {
+                        // Estimates err; the vendor's word counts. Every time this leaves less room, so it comes to an end.
+                        self.room = self.conversation.weight().tokens.saturating_mul(3) / 4;
+                        continue;
+                    }
+                    response => response?,
+                };
             let message = pairing::adopt(message, &mut self.ids);
             let text = message.text();
             self.focus.tell(Event::Message { turn: self.turns, text: text.clone(), stop: stop.clone(), model });
@@ -158,7 +163,8 @@ impl<'a> Engage<'a> {
                 }
                 return Ok(Ending::Done);
             }
-            let answers = self.answer(&requests, &stop).await;
+            measure::turn(&self.by.tenant, self.by.authority.plugin().as_str(), requests.len());
+            let answers = self.answer(&requests, &stop).instrument(iteration).await;
             self.tool_calls = self.tool_calls.saturating_add(u32::try_from(requests.len()).unwrap_or(u32::MAX));
             self.conversation.extend([message, Message { role: Role::User, content: answers.results }]);
             self.renew();

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use animus_core::{
@@ -20,15 +20,17 @@ use animus_core::{
     services::{CallContext, Ending},
     store::Journal,
     tool::{Output, Tool},
+    trace,
     work::Lease,
 };
 use futures::FutureExt as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument as _, Span};
 
 use self::{code::Sessions, skills::Active};
-use crate::{engage::pages::Pages, run::RunContext};
+use crate::{engage::pages::Pages, measure, run::RunContext, spans};
 
 mod code;
 mod memory;
@@ -233,6 +235,7 @@ impl Focus {
             .ok_or_else(|| Error::Invalid(format!("the arguments of '{name}' are not a JSON object")))?;
         let intent =
             Intent { kind: EffectKind::Tool, caller, subject: name.clone(), request: bounded(&request), parent };
+        spans::callee(&*plugins, &name);
         let focus = self.clone();
         self.effect(intent, move |acting| async move {
             let cx = focus.call_context(depth, acting.seq, acting.cancel);
@@ -262,7 +265,23 @@ impl Focus {
         }
     }
 
-    async fn perform<T, F, A>(self, intent: Intent, cancel: CancellationToken, act: A) -> Result<T>
+    /// The deed in its span, which is inside the current one, whichever task it runs in.
+    fn perform<T, F, A>(
+        self,
+        intent: Intent,
+        cancel: CancellationToken,
+        act: A,
+    ) -> impl Future<Output = Result<T>> + Send
+    where
+        A: FnOnce(Acting) -> F + Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+        T: Serialize + Send + Sync + 'static,
+    {
+        let span = spans::effect(&*self.0.cx.models, &intent);
+        self.carry_out(intent, cancel, span.clone(), act).instrument(span)
+    }
+
+    async fn carry_out<T, F, A>(self, intent: Intent, cancel: CancellationToken, span: Span, act: A) -> Result<T>
     where
         A: FnOnce(Acting) -> F + Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -271,6 +290,8 @@ impl Focus {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
+        let begun = Instant::now();
+        let kind = intent.kind;
         let caller = intent.caller.clone();
         let subject = intent.subject.clone();
         let (stop, patience) = match intent.kind {
@@ -278,6 +299,7 @@ impl Focus {
             _ => (cancel.clone(), Duration::ZERO),
         };
         let seq = self.begin(intent).await?;
+        span.record("animus.journal.seq", seq);
         let acting = Acting { seq, cancel: stop.clone() };
         let overdue = async {
             cancel.cancelled().await;
@@ -292,6 +314,10 @@ impl Focus {
             }
             () = overdue => Err(Error::Cancelled),
         };
+        if let Err(error) = &result {
+            trace::failed(&span, error);
+        }
+        measure::effect(self.0.cx.tenant.id(), kind, begun.elapsed());
         if let Some(seq) = seq {
             let outcome = match &result {
                 Ok(answer) => Outcome::Ok { response: bounded(answer) },

@@ -7,13 +7,16 @@
 //! code that a faculty calls; see `docs/engage-loop.md`.
 
 mod charge;
+mod content;
 mod conversation;
 mod engage;
 mod focus;
 mod lease;
+mod measure;
 pub mod memory;
 mod run;
 mod slot;
+mod spans;
 
 pub use engage::pairing;
 pub use focus::Focus;

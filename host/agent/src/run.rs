@@ -18,16 +18,19 @@ use animus_core::{
     skill::Workshop,
     store::Tenant,
     tool::Output,
+    trace,
     work::{Backoff, Claim, Claimed, Disposal, Host, Lease, NewWork, Settlement, State, Work},
 };
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use crate::{
     engage::pages::{FIRST_PAGE, head},
     focus::{Call, Execution, Focus, unknown_tool},
     lease::{Keeper, LEASE_MS},
     slot::Slot,
+    spans,
 };
 
 /// What a run works with.
@@ -107,7 +110,7 @@ pub struct CallReport {
 pub async fn run(cx: RunContext, work: Work) -> RunReport {
     let (watcher, budget) = (cx.watcher.clone(), cx.budget.clone());
     let report = match Begun::begin(cx, &work).await {
-        Ok(begun) => begun.engage().await,
+        Ok(begun) => begun.engage_in_span().await,
         Err(error) => RunReport {
             work: work.id,
             focus: None,
@@ -130,7 +133,7 @@ pub async fn run_claimed(cx: RunContext, claimed: Claimed, backoff: Backoff) -> 
     let (watcher, budget) = (cx.watcher.clone(), cx.budget.clone());
     let mut begun = Begun::of(cx, claimed);
     begun.backoff = Some(backoff);
-    let report = begun.engage().await;
+    let report = begun.engage_in_span().await;
     tell_done(&*watcher, &budget, &report);
     report
 }
@@ -162,7 +165,8 @@ pub async fn call_tool(cx: RunContext, name: &str, args: String) -> Result<CallR
     let begun = Begun::hold(cx, new).await?;
     let focus = &begun.focus;
     let call = Call { caller: "operator".into(), parent: None, depth: 0, name: name.to_owned(), args };
-    let output = focus.call(call).await;
+    let span = begun.span.in_scope(|| spans::tool(name, None));
+    let output = focus.call(call).instrument(span).await;
     let state = match &output {
         Ok(output) if output.is_error => State::Failed,
         Ok(_) => State::Completed,
@@ -229,7 +233,8 @@ pub async fn run_script(cx: RunContext, script: Script) -> Result<ScriptReport> 
         depth: 0,
         parent: None,
     };
-    let ran = focus.execute(&by, Execution { interpreter, program, session: None, wall_ms }).await;
+    let span = begun.span.in_scope(|| spans::tool("execute_code", None));
+    let ran = focus.execute(&by, Execution { interpreter, program, session: None, wall_ms }).instrument(span).await;
     let (state, outcome, error) = match &ran {
         Ok(Ran { failure: None, text, .. }) => {
             (State::Completed, Some(json!({ "success": true, "summary": head(text, FIRST_PAGE) })), None)
@@ -257,7 +262,8 @@ pub async fn operate<T>(
 ) -> Result<T> {
     let begun = Begun::hold(cx, NewWork { disposal: Disposal::Held, ..new }).await?;
     let focus = &begun.focus;
-    let done = deed(focus.call_context(0, None, focus.cx().cancel.child_token()), focus.plugins()).await;
+    let cx = focus.call_context(0, None, focus.cx().cancel.child_token());
+    let done = deed(cx, focus.plugins()).instrument(begun.span.clone()).await;
     let state = match &done {
         Ok(_) => State::Completed,
         Err(Error::Cancelled) => State::Cancelled,
@@ -275,15 +281,17 @@ struct Begun {
     /// How long the next attempt waits, where there may be one.
     backoff: Option<Backoff>,
     keeper: Keeper,
+    span: Span,
 }
 
 impl Begun {
     fn of(mut cx: RunContext, claimed: Claimed) -> Self {
-        let Claimed { work, lease, .. } = claimed;
+        let Claimed { work, lease, resumed, .. } = claimed;
         // Whoever takes the item away ends this run of it and nothing else of the process.
         cx.cancel = cx.cancel.child_token();
         let keeper = Keeper::new(cx.tenant.clone(), lease, LEASE_MS, cx.cancel.clone());
-        Self { focus: Focus::new(cx, work.id, lease), work, lease, backoff: None, keeper }
+        let span = spans::execute(cx.tenant.id(), &work, lease, resumed);
+        Self { focus: Focus::new(cx, work.id, lease), work, lease, backoff: None, keeper, span }
     }
 
     async fn begin(cx: RunContext, work: &Work) -> Result<Self> {
@@ -296,6 +304,11 @@ impl Begun {
     async fn hold(cx: RunContext, new: NewWork) -> Result<Self> {
         let work = cx.tenant.work_submit(new).await?.work;
         Self::begin(cx, &work).await
+    }
+
+    async fn engage_in_span(self) -> RunReport {
+        let span = self.span.clone();
+        self.engage().instrument(span).await
     }
 
     async fn engage(self) -> RunReport {
@@ -322,6 +335,9 @@ impl Begun {
     async fn settle(&self, state: State, outcome: Option<Value>, error: Option<Error>) -> Result<(Amount, Work)> {
         let focus = &self.focus;
         focus.finish().await;
+        if let Some(error) = &error {
+            trace::failed(&self.span, error);
+        }
         let spent = focus.spent();
         if self.keeper.is_lost() {
             return Err(Error::Conflict(format!(
@@ -338,6 +354,7 @@ impl Begun {
         let settlement =
             Settlement { outcome, error, tokens: spent.tokens, cost_microusd: spent.microusd, retry_in_ms };
         let work = focus.cx().tenant.focus_end(self.lease, state, settlement).await?;
+        self.span.record("animus.work.state", work.state.as_str());
         Ok((spent, work))
     }
 }

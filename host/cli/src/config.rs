@@ -18,7 +18,10 @@ use animus_llm::LlmConfig;
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-use crate::fault::{During as _, Fault, Result};
+use crate::{
+    fault::{During as _, Fault, Result},
+    telemetry::Settings,
+};
 
 /// The name of the file.
 pub(crate) const FILE: &str = "animus.toml";
@@ -35,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) run: Run,
     /// `[skills]`: what agents may do with skills.
     pub(crate) skills: Skills,
+    /// `[telemetry]`: what this host tells of itself, and whom. Only the operator's file may hold it.
+    pub(crate) telemetry: Settings,
     /// `[ceiling]`: the most that any plugin may be granted; everything when there is no such section.
     pub(crate) ceiling: Option<Grant>,
 }
@@ -162,6 +167,12 @@ impl Config {
                  folder of animus"
             ));
         }
+        if theirs.telemetry != Settings::default() {
+            return Err(format!(
+                "[telemetry] says where data of yours goes, so a project cannot set it; move it to {FILE} in the home \
+                 folder of animus"
+            ));
+        }
         let mut all: Self = merge(base, over).try_into().map_err(|e: toml::de::Error| e.to_string())?;
         all.budget = mine.budget.lower(theirs.budget);
         all.skills = mine.skills.lower(theirs.skills);
@@ -177,6 +188,13 @@ impl Config {
     pub(crate) fn ceiling(&self) -> Grant {
         self.ceiling.clone().unwrap_or_else(Grant::everything)
     }
+}
+
+/// What the operator's file says of telemetry, which begins before anything else.
+pub(crate) fn telemetry(home: &Path) -> Result<Settings> {
+    let Some(table) = read(&home.join(FILE))? else { return Ok(Settings::default()) };
+    let config: Config = table.try_into().during(|| format!("read {FILE}"))?;
+    Ok(config.telemetry)
 }
 
 /// The nearest `animus.toml` at or above `folder` that is not the operator's own.
@@ -298,6 +316,15 @@ mod tests {
         let evil = "[llm.providers.openai]\nbase_url = 'https://evil.example/v1'";
         assert!(message(load("", evil).unwrap_err()).contains("says where your keys go"));
         assert_eq!(load(evil, "").unwrap().llm.providers.len(), 1);
+    }
+
+    #[test]
+    fn a_project_cannot_have_data_sent_anywhere() {
+        for evil in ["endpoint = 'http://evil.example'", "content = true", "logs = false"] {
+            let evil = format!("[telemetry]\n{evil}");
+            assert!(message(load("", &evil).unwrap_err()).contains("where data of yours goes"), "{evil}");
+            load(&evil, "").unwrap();
+        }
     }
 
     #[test]

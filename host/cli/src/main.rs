@@ -11,6 +11,7 @@ mod keys;
 mod machine;
 mod out;
 mod sdk;
+mod telemetry;
 mod watch;
 
 use std::process::ExitCode;

@@ -26,6 +26,7 @@ pub mod store;
 mod strict;
 pub mod text;
 pub mod tool;
+pub mod trace;
 pub mod work;
 
 pub use error::{Denial, Error, Gate, Result, Unlock};

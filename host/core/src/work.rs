@@ -10,6 +10,7 @@ use crate::{
     budget::Allowance,
     grant::Grant,
     id::{FocusId, WorkId},
+    trace,
 };
 
 /// The state of a work item.
@@ -154,7 +155,7 @@ pub struct NewWork {
 }
 
 impl NewWork {
-    /// Work that a process submits and runs by itself.
+    /// Work that a process submits and runs by itself, in the trace in which it does so.
     #[must_use]
     pub fn held(faculty: impl Into<String>, source: &str, instruction: impl Into<String>, params: Value) -> Self {
         Self {
@@ -163,6 +164,7 @@ impl NewWork {
             instruction: instruction.into(),
             params,
             disposal: Disposal::Held,
+            trace: trace::current_traceparent(),
             ..Self::default()
         }
     }

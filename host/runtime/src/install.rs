@@ -86,6 +86,7 @@ impl Registry {
         let callee = Callee {
             linked,
             name: manifest.name.as_str(),
+            plugin: manifest.name.as_str(),
             authority: &Arc::new(nothing),
             generation: 0,
             digest: inspection.digest,
@@ -94,7 +95,7 @@ impl Registry {
             fared: OnceLock::new(),
         };
         let cx = nobodys();
-        let tried = callee.run(&cx, async |store, instance| match &linked.tools {
+        let tried = callee.run(&cx, "list-tools", async |store, instance| match &linked.tools {
             Some(tools) => tools.load(&mut *store, instance)?.call_list_tools(&mut *store).await.map(Ok),
             // A faculty has nothing to be asked without work; that it starts is all there is to see.
             None => Ok(Ok(Vec::new())),

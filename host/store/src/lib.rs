@@ -10,6 +10,7 @@
 mod chain;
 mod fusion;
 mod keys;
+mod measure;
 mod sqlite;
 mod vectors;
 

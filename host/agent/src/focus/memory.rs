@@ -16,6 +16,7 @@ use serde_json::json;
 use super::{Focus, services::intent};
 use crate::{
     charge::Charge,
+    measure,
     memory::{embedding, one, part, served_here},
 };
 
@@ -81,6 +82,7 @@ impl Focus {
     ) -> Result<MemoryId> {
         let source = by.authority.plugin().to_string();
         let new = NewMemory { content, kind, tags, source, ..NewMemory::default() }.checked()?;
+        measure::memory(self.cx().tenant.id(), "store");
         let embedding = self.embedded(by, &new.content).await?;
         let request = json!({
             "sha256": Digest::of(new.content.as_bytes()),
@@ -98,6 +100,7 @@ impl Focus {
 
     pub(super) async fn recall_memories(&self, by: &Principal, mut query: Query) -> Result<Vec<Hit>> {
         query.checked_limit()?;
+        measure::memory(self.cx().tenant.id(), "recall");
         query.embedding = self.embedded(by, &query.text).await?;
         Ok(self.cx().tenant.memory_recall(query).await?.hits)
     }
@@ -110,6 +113,7 @@ impl Focus {
         from: Option<u64>,
     ) -> Result<u64> {
         check_content(&content)?;
+        measure::memory(self.cx().tenant.id(), "update");
         let embedding = self.embedded(by, &content).await?;
         let digest = Digest::of(content.as_bytes());
         let request = json!({ "id": id, "sha256": digest, "bytes": content.len(), "from": from });

@@ -16,9 +16,10 @@ use animus_core::{
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tracing::Instrument as _;
 
 use super::{Call, Focus, lock};
-use crate::engage;
+use crate::{engage, measure, spans};
 
 #[async_trait]
 impl Services for Focus {
@@ -67,17 +68,20 @@ impl Services for Focus {
     }
 
     async fn memory_get(&self, _: &Principal, id: MemoryId) -> Result<memory::Memory> {
+        measure::memory(self.cx().tenant.id(), "get");
         self.cx().tenant.memory_get(id).await
     }
 
     async fn memory_forget(&self, by: &Principal, id: MemoryId) -> Result<()> {
         let tenant = self.cx().tenant.clone();
+        measure::memory(tenant.id(), "forget");
         let intent = intent(by, EffectKind::Memory, "forget", json!({ "id": id }));
         self.effect(intent, move |_| async move { tenant.memory_forget(id).await }).await
     }
 
     async fn memory_tag(&self, by: &Principal, id: MemoryId, tag: String) -> Result<()> {
         let tenant = self.cx().tenant.clone();
+        measure::memory(tenant.id(), "tag");
         let intent = intent(by, EffectKind::Memory, "tag", json!({ "id": id, "tag": tag }));
         self.effect(intent, move |_| async move { tenant.memory_tag(id, &tag).await }).await
     }
@@ -87,7 +91,7 @@ impl Services for Focus {
     }
 
     async fn tool_call(&self, by: &Principal, tool: &str, args: String) -> Result<Output> {
-        self.call(Call::by(by, tool, args)).await
+        self.call(Call::by(by, tool, args)).instrument(spans::nested(tool)).await
     }
 
     async fn code_run(&self, by: &Principal, interpreter: &str, program: Program) -> Result<Ran> {
@@ -144,6 +148,7 @@ impl Focus {
                 tenant.ledger_append(work, entry_type, &content, origin).await
             })
             .await?;
+        measure::ledger(self.cx().tenant.id(), entry_type);
         self.tell(Event::Ledger { entry: entry.clone() });
         Ok(entry)
     }

@@ -12,3 +12,4 @@ mod records;
 mod runs;
 mod skills;
 mod surface;
+mod telemetry;

@@ -14,6 +14,7 @@ use super::{
     error::{Columns as _, During as _, json as to_json, missing, signed},
     now_ms, works,
 };
+use crate::measure;
 
 fn record(row: &SqliteRow) -> Result<FocusRecord> {
     Ok(FocusRecord {
@@ -110,6 +111,7 @@ impl Handle {
             self.settle(tx, &work, focus, to, &settlement, work.not_before_ms).await?;
             let detail = json!({ "focus": focus, "to": to });
             self.record(tx, "host", "focus.settle", &work.id.to_string(), &detail).await?;
+            measure::transition(&self.tenant, work.state, to);
             return Ok(None);
         }
         let token = row.token + 1;
@@ -398,6 +400,7 @@ impl Handle {
             let detail = json!({ "focus": focus, "process": process });
             self.record(&mut tx, "host", "focus.recover", &id.to_string(), &detail).await?;
             tx.commit().await.during(what)?;
+            measure::transition(&self.tenant, work.state, State::Failed);
             recovered.push(id);
         }
         if changed || !recovered.is_empty() {

@@ -19,6 +19,7 @@ use super::{
     now_ms,
     watch::Watching,
 };
+use crate::measure;
 
 /// Items of one list, where it is not said.
 const LISTED: u32 = 20;
@@ -137,11 +138,8 @@ impl Handle {
         .during(what)?;
         Ok(id)
     }
-}
 
-#[async_trait]
-impl Works for Handle {
-    async fn work_submit(&self, new: NewWork) -> Result<Submitted> {
+    async fn submit(&self, new: NewWork) -> Result<Submitted> {
         const BY_SUBMIT: &str = "SELECT * FROM works WHERE tenant = ?1 AND idempotency_key = ?2 AND ?3 = ''";
         const ALIKE: &str = "SELECT * FROM works
              WHERE tenant = ?1 AND faculty = ?2 AND dedup_key = ?3 AND state IN ('queued', 'running')";
@@ -179,6 +177,16 @@ impl Works for Handle {
         tx.commit().await.during("submit a work item")?;
         self.pool.changed();
         Ok(submitted)
+    }
+}
+
+#[async_trait]
+impl Works for Handle {
+    async fn work_submit(&self, new: NewWork) -> Result<Submitted> {
+        let (faculty, disposal) = (new.faculty.clone(), new.disposal);
+        let submitted = self.submit(new).await;
+        measure::submitted(&self.tenant, &faculty, disposal, &submitted);
+        submitted
     }
 
     async fn work(&self, id: WorkId) -> Result<Work> {
@@ -270,6 +278,7 @@ impl Works for Handle {
         let work = self.work_in(&mut tx, id).await?;
         tx.commit().await.during(&what)?;
         self.pool.changed();
+        measure::changed(&self.tenant, "cancel", usize::try_from(changed).unwrap_or(usize::MAX), before.state, &work);
         Ok(work)
     }
 
@@ -300,11 +309,16 @@ impl Works for Handle {
         let work = self.work_in(&mut tx, id).await?;
         tx.commit().await.during(&what)?;
         self.pool.changed();
+        measure::changed(&self.tenant, "retry", 1, before.state, &work);
         Ok(work)
     }
 
     async fn work_claim(&self, claim: &Claim) -> Result<Option<Claimed>> {
-        self.claim(claim).await
+        let claimed = self.claim(claim).await?;
+        if let Some(claimed) = &claimed {
+            measure::claimed(&self.tenant, claimed);
+        }
+        Ok(claimed)
     }
 
     async fn work_next_due(&self) -> Result<Option<u64>> {
@@ -322,19 +336,27 @@ impl Works for Handle {
     }
 
     async fn focus_begin(&self, work: WorkId, from: State, claim: &Claim) -> Result<Claimed> {
-        self.begin_held(work, from, claim).await
+        let claimed = self.begin_held(work, from, claim).await?;
+        measure::transition(&self.tenant, from, claimed.work.state);
+        Ok(claimed)
     }
 
     async fn focus_renew(&self, leases: &[Lease], lease_ms: u64) -> Result<Renewed> {
-        self.renew(leases, lease_ms).await
+        let renewed = self.renew(leases, lease_ms).await?;
+        measure::renewed(&self.tenant, leases.len(), &renewed);
+        Ok(renewed)
     }
 
     async fn focus_end(&self, lease: Lease, to: State, settlement: Settlement) -> Result<Work> {
-        self.end(lease, to, settlement).await
+        let work = self.end(lease, to, settlement).await?;
+        measure::ended(&self.tenant, &work);
+        Ok(work)
     }
 
     async fn focus_release(&self, lease: Lease) -> Result<()> {
-        self.release(lease).await
+        self.release(lease).await?;
+        measure::queue(&self.tenant, "release", 1);
+        Ok(())
     }
 
     async fn focus(&self, id: animus_core::id::FocusId) -> Result<FocusRecord> {
