@@ -34,6 +34,7 @@ use crate::{engage::pages::Pages, measure, run::RunContext, spans};
 
 mod children;
 mod code;
+mod memory;
 mod model;
 mod noted;
 mod plugins;
@@ -169,6 +170,10 @@ impl Focus {
 
     pub(crate) fn cx(&self) -> &RunContext {
         &self.0.cx
+    }
+
+    fn spending(&self) -> &Budget {
+        &self.0.spending
     }
 
     /// What this focus spent so far.
