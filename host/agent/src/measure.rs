@@ -160,11 +160,11 @@ impl Chat {
         let usage = response.usage;
         Span::current()
             .record("gen_ai.response.model", answered)
-            .record("gen_ai.usage.input_tokens", usage.input_tokens)
-            .record("gen_ai.usage.output_tokens", usage.output_tokens)
-            .record("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens)
-            .record("gen_ai.usage.cache_creation.input_tokens", usage.cache_write_tokens)
-            .record("animus.llm.cost_microusd", response.cost_microusd);
+            .record("gen_ai.usage.input_tokens", trace::figure(usage.input_tokens))
+            .record("gen_ai.usage.output_tokens", trace::figure(usage.output_tokens))
+            .record("gen_ai.usage.cache_read.input_tokens", trace::figure(usage.cached_tokens))
+            .record("gen_ai.usage.cache_creation.input_tokens", trace::figure(usage.cache_write_tokens))
+            .record("animus.llm.cost_microusd", response.cost_microusd.map(trace::figure));
         let tenant = self.tenant.as_str();
         for (direction, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {
             event!(

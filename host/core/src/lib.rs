@@ -10,6 +10,7 @@ pub mod child;
 pub mod code;
 pub mod error;
 pub mod event;
+pub mod faculties;
 pub mod faculty;
 pub mod grant;
 pub mod id;

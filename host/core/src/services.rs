@@ -11,6 +11,7 @@ use crate::{
     authority::Authority,
     child::{Child, NewChild},
     code::{Program, Ran},
+    grant::Grant,
     id::{Digest, FocusId, MemoryId, TenantId, WorkId},
     journal::{Intent, Outcome},
     ledger::{Entry, EntryType, Filter},
@@ -52,6 +53,9 @@ pub struct CallContext {
     pub cancel: CancellationToken,
     /// The folder that `$workspace` in a path grant stands for.
     pub workspace: Option<PathBuf>,
+    /// The most that whoever acts for the focus itself, at depth 0, may hold, whatever it is granted. Tools that it calls
+    /// run under their own grants.
+    pub cap: Option<Arc<Grant>>,
     /// The host's side of the focus.
     pub services: Arc<dyn Services>,
 }
@@ -134,6 +138,9 @@ pub trait Services: Send + Sync {
     /// Completes, and returns the whole answer.
     async fn llm_complete(&self, by: &Principal, request: llm::Request) -> Result<llm::Response>;
 
+    /// Where texts point, by the models of the role `embed`, which `by` may use.
+    async fn llm_embed(&self, by: &Principal, texts: Vec<String>) -> Result<llm::Embeddings>;
+
     /// All roles and aliases; the runtime narrows them to the grant.
     fn llm_roles(&self) -> Vec<String>;
 
@@ -151,6 +158,12 @@ pub trait Services: Send + Sync {
 
     /// One memory.
     async fn memory_get(&self, by: &Principal, id: MemoryId) -> Result<memory::Memory>;
+
+    /// Gives a memory new content and returns its version; a conflict when it is not at the version `from`.
+    async fn memory_update(&self, by: &Principal, id: MemoryId, content: String, from: Option<u64>) -> Result<u64>;
+
+    /// What a memory says and said, the newest version first.
+    async fn memory_versions(&self, by: &Principal, id: MemoryId) -> Result<Vec<memory::Version>>;
 
     /// Removes a memory.
     async fn memory_forget(&self, by: &Principal, id: MemoryId) -> Result<()>;

@@ -10,8 +10,7 @@ use animus_core::{
     id::{MemoryId, WorkId},
     journal::{EffectKind, Intent, Outcome},
     ledger::{self, Entry, EntryType, Filter},
-    llm,
-    memory::{self, NewMemory},
+    llm, memory,
     services::{EngageOptions, Engagement, Principal, Services},
     store::{Origin, SecretValue},
     tool::{Output, Tool},
@@ -37,6 +36,10 @@ impl Services for Focus {
         self.complete(by, self.prepare(request)?).await
     }
 
+    async fn llm_embed(&self, by: &Principal, texts: Vec<String>) -> Result<llm::Embeddings> {
+        self.embed(by, texts).await
+    }
+
     fn llm_roles(&self) -> Vec<String> {
         self.cx().models.roles()
     }
@@ -50,19 +53,19 @@ impl Services for Focus {
     }
 
     async fn memory_store(&self, by: &Principal, content: String, kind: String, tags: Vec<String>) -> Result<MemoryId> {
-        let new = NewMemory { content, kind, tags, source: name(by).to_owned(), ..NewMemory::default() }.checked()?;
-        let tenant = self.cx().tenant.clone();
-        measure::memory(tenant.id(), "store");
-        self.effect(
-            intent(by, EffectKind::Memory, "store", json!(new)),
-            |_| async move { tenant.memory_store(new).await },
-        )
-        .await
+        self.store_memory(by, content, kind, tags).await
     }
 
-    async fn memory_recall(&self, _: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>> {
-        measure::memory(self.cx().tenant.id(), "recall");
-        Ok(self.cx().tenant.memory_recall(query).await?.hits)
+    async fn memory_recall(&self, by: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>> {
+        self.recall_memories(by, query).await
+    }
+
+    async fn memory_update(&self, by: &Principal, id: MemoryId, content: String, from: Option<u64>) -> Result<u64> {
+        self.update_memory(by, id, content, from).await
+    }
+
+    async fn memory_versions(&self, _: &Principal, id: MemoryId) -> Result<Vec<memory::Version>> {
+        self.cx().tenant.memory_versions(id).await
     }
 
     async fn memory_get(&self, _: &Principal, id: MemoryId) -> Result<memory::Memory> {

@@ -17,12 +17,12 @@ use animus_core::{
     memory::{Coverage, Embedding, Hit, Memory, NewMemory, Query, Recalled, Unembedded, Update, Version},
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::{
-        Audit, AuditEntry, AuditVerdict, Events, Generation, Journal, Ledger, Memories, NewGeneration, Origin, Plugin,
-        PluginFault, Plugins, Renewed, SecretValue, Secrets, Skills, Tenant, Watch, Works,
+        Audit, AuditEntry, AuditVerdict, Events, Generation, Hosts, Journal, Ledger, Memories, NewGeneration, Origin,
+        Plugin, PluginFault, Plugins, Renewed, SecretValue, Secrets, Skills, Tenant, Watch, Works,
     },
     work::{
-        Claim, Claimed, Counts, Disposal, FocusRecord, Lease, MAX_DEPTH, NewWork, Settlement, State, Submission,
-        Submitted, Work, WorkFilter,
+        Beat, Claim, Claimed, Counts, Disposal, FocusRecord, Host, HostRecord, Lease, MAX_DEPTH, NewWork, Settlement, State,
+        Submission, Submitted, Work, WorkFilter,
     },
 };
 use async_trait::async_trait;
@@ -293,6 +293,19 @@ impl Watch for Watching {
     async fn changed(&mut self) {
         self.0.as_mut().await;
         self.0 = Box::pin(self.1.clone().notified_owned());
+    }
+}
+
+#[async_trait]
+impl Hosts for FakeTenant {
+    async fn host_beat(&self, _: &Beat) -> Result<()> {
+        unused()
+    }
+    async fn host_gone(&self, _: &Host) -> Result<()> {
+        unused()
+    }
+    async fn hosts(&self) -> Result<Vec<HostRecord>> {
+        unused()
     }
 }
 
