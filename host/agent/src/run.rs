@@ -20,6 +20,7 @@ use animus_core::{
     tool::Output,
     work::{Backoff, Claim, Claimed, Disposal, Host, Lease, NewWork, Settlement, State, Work},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -123,16 +124,45 @@ pub async fn run(cx: RunContext, work: Work) -> RunReport {
     report
 }
 
-/// Has the faculty of an item that the queue gave out do it: a new focus, or one that lost its host. A failure that another
+/// Has the faculty of an item that the queue gave out do it: a new focus, or one that lost its host, which goes on from its
+/// journal. Of the latter, `cx.plugins` are the generations that it began with ([`Claimed::plugins`]). A failure that another
 /// try may mend is queued again, by `backoff`. As [`run()`] otherwise; the state in the report is that of the item, so a
 /// failed attempt may leave it queued.
 pub async fn run_claimed(cx: RunContext, claimed: Claimed, backoff: Backoff) -> RunReport {
     let (watcher, budget) = (cx.watcher.clone(), cx.budget.clone());
-    let mut begun = Begun::of(cx, claimed);
-    begun.backoff = Some(backoff);
-    let report = begun.engage().await;
+    let report = match Begun::claimed(cx.clone(), claimed.clone()).await {
+        Ok(mut begun) => {
+            begun.backoff = Some(backoff);
+            begun.engage().await
+        }
+        Err(error) => abandon(&cx, &claimed, error).await,
+    };
     tell_done(&*watcher, &budget, &report);
     report
+}
+
+/// Ends a focus that cannot be resumed. What the store does not answer about is left to whoever claims it next.
+async fn abandon(cx: &RunContext, claimed: &Claimed, error: Error) -> RunReport {
+    let Claimed { work, lease, .. } = claimed;
+    let settlement = Settlement { error: Some(error.clone()), ..Settlement::default() };
+    let state = match error {
+        // Not now, perhaps, but later.
+        Error::Unavailable(_) | Error::Timeout(_) => State::Running,
+        _ => {
+            let settled = cx.tenant.focus_end(*lease, State::Failed, settlement).await;
+            settled.map_or(State::Running, |work| work.state)
+        }
+    };
+    RunReport {
+        work: work.id,
+        focus: Some(lease.focus),
+        state,
+        ending: None,
+        summary: format!("the focus could not be resumed: {error}"),
+        data: None,
+        error: Some(error),
+        spent: Amount::default(),
+    }
 }
 
 fn tell_done(watcher: &dyn Watcher, budget: &Budget, report: &RunReport) {
@@ -278,12 +308,28 @@ struct Begun {
 }
 
 impl Begun {
-    fn of(mut cx: RunContext, claimed: Claimed) -> Self {
-        let Claimed { work, lease, .. } = claimed;
+    fn of(cx: RunContext, claimed: Claimed) -> Self {
+        let Claimed { work, lease, began_ms, .. } = claimed;
+        Self::keep(cx, work, lease, |cx, work| Focus::begun(cx, work, lease, began_ms))
+    }
+
+    /// The same for an item of the queue, whose focus may have begun on another host.
+    async fn claimed(cx: RunContext, claimed: Claimed) -> Result<Self> {
+        if !claimed.resumed {
+            return Ok(Self::of(cx, claimed));
+        }
+        let Claimed { work, lease, began_ms, .. } = claimed;
+        let records = cx.tenant.journal_read(lease.focus).await?;
+        let mut begun = Self::keep(cx, work, lease, |cx, work| Focus::begun(cx, work, lease, began_ms));
+        begun.focus = Focus::resumed(begun.focus.cx().clone(), begun.work.id, lease, began_ms, records)?;
+        Ok(begun)
+    }
+
+    fn keep(mut cx: RunContext, work: Work, lease: Lease, focus: impl FnOnce(RunContext, WorkId) -> Focus) -> Self {
         // Whoever takes the item away ends this run of it and nothing else of the process.
         cx.cancel = cx.cancel.child_token();
         let keeper = Keeper::new(cx.tenant.clone(), lease, LEASE_MS, cx.cancel.clone());
-        Self { focus: Focus::new(cx, work.id, lease), work, lease, backoff: None, keeper }
+        Self { focus: focus(cx, work.id), work, lease, backoff: None, keeper }
     }
 
     async fn begin(cx: RunContext, work: &Work) -> Result<Self> {
@@ -301,9 +347,11 @@ impl Begun {
     async fn engage(self) -> RunReport {
         let Self { focus, work, lease, .. } = &self;
         focus.tell(Event::Started { work: work.id, focus: lease.focus, faculty: work.faculty.clone() });
-        let result = have_faculty_engage(focus, work).await;
-        let ending = focus.ending();
-        let (state, outcome, mut error) = judge(result, ending, focus.is_cancelled());
+        let (result, ending) = have_faculty_engage(focus, work).await;
+        let (state, outcome, mut error) = match focus.halted() {
+            Some(halted) => (State::Failed, None, Some(halted)),
+            None => judge(result, ending, focus.is_cancelled()),
+        };
         let value = outcome.as_ref().and_then(|outcome| serde_json::to_value(outcome).ok());
         let (spent, state) = match self.settle(state, value, error.clone()).await {
             Ok((spent, work)) => (spent, work.state),
@@ -329,6 +377,12 @@ impl Begun {
                 self.lease.focus
             )));
         }
+        if let Some(error) = focus.halted().filter(|error| !matches!(error, Error::Diverged(_)))
+            && self.work.disposal == Disposal::Queue
+        {
+            // What is in the journal is true; whoever claims the item next goes on from there.
+            return Err(error);
+        }
         let retry_in_ms = match (&self.backoff, state) {
             (Some(backoff), State::Failed) if error.as_ref().is_none_or(may_mend) => {
                 Some(backoff.wait_ms(self.work.attempts))
@@ -351,10 +405,21 @@ pub fn pinned(plugins: &dyn PluginSet) -> Value {
 
 /// Whether another attempt may go better: not where the same would be refused again.
 fn may_mend(error: &Error) -> bool {
-    !matches!(error, Error::Denied(_) | Error::Invalid(_) | Error::BudgetExhausted(_) | Error::Cancelled)
+    use Error::{BudgetExhausted, Cancelled, Denied, Diverged, Invalid, Uncertain};
+    // After the last two nobody knows what another attempt would do twice.
+    !matches!(error, Denied(_) | Invalid(_) | BudgetExhausted(_) | Cancelled | Diverged(_) | Uncertain(_))
 }
 
-async fn have_faculty_engage(focus: &Focus, work: &Work) -> Result<FacultyOutcome> {
+/// What came of the work, as the journal keeps it: with how the faculty's last engage loop ended.
+#[derive(Serialize, Deserialize)]
+struct Engaged {
+    #[serde(flatten)]
+    outcome: FacultyOutcome,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ending: Option<Ending>,
+}
+
+async fn have_faculty_engage(focus: &Focus, work: &Work) -> (Result<FacultyOutcome>, Option<Ending>) {
     let faculty = work.faculty.clone();
     let task = Task {
         work_id: work.id.to_string(),
@@ -370,12 +435,20 @@ async fn have_faculty_engage(focus: &Focus, work: &Work) -> Result<FacultyOutcom
         parent: None,
     };
     let host = focus.clone();
-    focus
+    let engaged = focus
         .effect(intent, move |acting| async move {
             let cx = host.call_context(0, acting.seq, acting.cancel);
-            host.cx().plugins.engage(&cx, &faculty, task).await
+            let outcome = host.cx().plugins.engage(&cx, &faculty, task).await?;
+            Ok(Engaged { outcome, ending: host.ending() })
         })
-        .await
+        .await;
+    match engaged {
+        Ok(Engaged { outcome, ending }) => match focus.ended() {
+            Ok(()) => (Ok(outcome), ending),
+            Err(error) => (Err(error), ending),
+        },
+        Err(error) => (Err(error), focus.ending()),
+    }
 }
 
 /// What the faculty's word and the loop's ending come to together.

@@ -92,6 +92,16 @@ name!(
     "plugin name"
 );
 
+impl MemoryId {
+    /// The identifier of what the effect `seq` of a focus stores: the same however often the effect is repeated.
+    #[must_use]
+    pub fn derived(focus: FocusId, seq: u64) -> Self {
+        let digest = Sha256::digest(format!("animus memory {focus} {seq}"));
+        let (bytes, _) = digest.split_at(16);
+        Self(uuid::Builder::from_custom_bytes(bytes.try_into().unwrap_or_default()).into_uuid())
+    }
+}
+
 impl TenantId {
     /// The tenant of a single-user host.
     #[must_use]
@@ -227,6 +237,16 @@ mod tests {
         for bad in ["", "1a", "A", "a.b", "a b", "é", "../x", long.as_str(), "-a"] {
             assert!(PluginName::new(bad).is_err(), "{bad:?} passed");
         }
+    }
+
+    #[test]
+    fn what_one_effect_stores_has_one_identifier() {
+        let focus = FocusId::new();
+        assert_eq!(MemoryId::derived(focus, 1), MemoryId::derived(focus, 1));
+        assert_ne!(MemoryId::derived(focus, 1), MemoryId::derived(focus, 2));
+        assert_ne!(MemoryId::derived(focus, 1), MemoryId::derived(FocusId::new(), 1));
+        let id = MemoryId::derived(focus, 1);
+        assert_eq!(id.to_string().parse::<MemoryId>().unwrap(), id);
     }
 
     #[test]

@@ -112,6 +112,7 @@ pub(crate) fn nobodys() -> CallContext {
         parent: None,
         cancel: tokio_util::sync::CancellationToken::new(),
         workspace: None,
+        deterministic: None,
         services: Arc::new(Nobody),
     }
 }

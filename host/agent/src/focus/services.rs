@@ -43,26 +43,37 @@ impl Services for Focus {
         Ok(self.append(by, entry_type, content).await?.seq)
     }
 
-    async fn ledger_read(&self, _: &Principal, filter: Filter) -> Result<Vec<Entry>> {
-        self.cx().tenant.ledger_read(self.0.work, filter).await
-    }
-
-    async fn memory_store(&self, by: &Principal, content: String, kind: String, tags: Vec<String>) -> Result<MemoryId> {
-        let new = NewMemory { content, kind, tags, source: name(by).to_owned(), ..NewMemory::default() }.checked()?;
-        let tenant = self.cx().tenant.clone();
-        self.effect(
-            intent(by, EffectKind::Memory, "store", json!(new)),
-            |_| async move { tenant.memory_store(new).await },
+    async fn ledger_read(&self, by: &Principal, filter: Filter) -> Result<Vec<Entry>> {
+        let (tenant, work) = (self.cx().tenant.clone(), self.0.work);
+        let request = json!({ "type": filter.entry_type, "last_n": filter.last_n });
+        self.look(
+            intent(by, EffectKind::Ledger, "read", request),
+            async move { tenant.ledger_read(work, filter).await },
         )
         .await
     }
 
-    async fn memory_recall(&self, _: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>> {
-        Ok(self.cx().tenant.memory_recall(query).await?.hits)
+    async fn memory_store(&self, by: &Principal, content: String, kind: String, tags: Vec<String>) -> Result<MemoryId> {
+        let new = NewMemory { content, kind, tags, source: name(by).to_owned(), ..NewMemory::default() }.checked()?;
+        let (tenant, focus) = (self.cx().tenant.clone(), self.0.lease.focus);
+        self.effect(intent(by, EffectKind::Memory, "store", json!(new)), move |acting| async move {
+            // Told apart by the effect, so that a repeated one is the same one.
+            let id = acting.seq.map(|seq| MemoryId::derived(focus, seq));
+            tenant.memory_store(NewMemory { id, ..new }).await
+        })
+        .await
     }
 
-    async fn memory_get(&self, _: &Principal, id: MemoryId) -> Result<memory::Memory> {
-        self.cx().tenant.memory_get(id).await
+    async fn memory_recall(&self, by: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>> {
+        let tenant = self.cx().tenant.clone();
+        let intent = intent(by, EffectKind::Memory, "recall", json!(query));
+        self.look(intent, async move { Ok(tenant.memory_recall(query).await?.hits) }).await
+    }
+
+    async fn memory_get(&self, by: &Principal, id: MemoryId) -> Result<memory::Memory> {
+        let tenant = self.cx().tenant.clone();
+        let intent = intent(by, EffectKind::Memory, "get", json!({ "id": id }));
+        self.look(intent, async move { tenant.memory_get(id).await }).await
     }
 
     async fn memory_forget(&self, by: &Principal, id: MemoryId) -> Result<()> {
@@ -101,11 +112,11 @@ impl Services for Focus {
 
     async fn effect_begin(&self, _: &Principal, intent: Intent) -> Result<u64> {
         // Without a journal every effect is number 0, which nothing looks up.
-        self.begin(intent).await.map(Option::unwrap_or_default)
+        self.begin_request(intent).await
     }
 
     async fn effect_end(&self, by: &Principal, seq: u64, outcome: Outcome) -> Result<()> {
-        self.end(seq, name(by), outcome).await
+        self.end_request(seq, name(by), outcome).await
     }
 
     async fn secret(&self, _: &Principal, handle: &str) -> Result<SecretValue> {

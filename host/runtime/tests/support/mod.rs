@@ -84,6 +84,7 @@ impl Host {
             parent: None,
             cancel: Default::default(),
             workspace: Some(self.dir.path().to_owned()),
+            deterministic: None,
             services: self.services.clone(),
         }
     }
@@ -154,6 +155,9 @@ impl Plugins for FakeTenant {
         Ok(self.plugins.lock().unwrap().clone())
     }
     async fn plugin(&self, _: &PluginName) -> Result<Plugin> {
+        no()
+    }
+    async fn plugin_at(&self, _: &PluginName, _: u64) -> Result<Plugin> {
         no()
     }
     async fn plugin_generations(&self, _: &PluginName) -> Result<Vec<Generation>> {
@@ -489,6 +493,7 @@ impl Services for FakeServices {
                     parent: None,
                     cancel: Default::default(),
                     workspace: None,
+                    deterministic: None,
                     services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
                 };
                 snapshot.call_tool(&cx, name, args).await
@@ -504,6 +509,7 @@ impl Services for FakeServices {
             parent: None,
             cancel: Default::default(),
             workspace: None,
+            deterministic: None,
             services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
         };
         snapshot.run_code(&cx, interpreter, &by.authority, program).await
