@@ -22,7 +22,8 @@ pub(crate) fn message_tokens(message: &Message) -> u64 {
     message.content.iter().map(content_tokens).sum()
 }
 
-fn content_tokens(content: &Content) -> u64 {
+/// The estimated tokens of one part of a message.
+pub(crate) fn content_tokens(content: &Content) -> u64 {
     match content {
         Content::Text { text } => tokens_of(text.len()),
         Content::Image(_) => IMAGE_TOKENS,

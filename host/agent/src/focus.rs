@@ -6,36 +6,42 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use animus_core::{
     Denial, Error, Gate, Result, Unlock,
     budget::{Allowance, Amount, Budget},
     event::Event,
-    grant::Capability,
+    grant::{Capability, Grant},
     id::{Digest, FocusId, WorkId},
     journal::{EffectKind, Intent, Outcome},
     plugins::PluginSet,
     services::{CallContext, Ending},
     store::Journal,
     tool::{Output, Tool},
+    trace,
     work::Lease,
 };
 use futures::FutureExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument as _, Span};
 
 use self::{
+    children::Children,
     code::Sessions,
+    noted::Noted,
     past::{Course, Past},
     skills::Active,
 };
-use crate::{engage::pages::Pages, run::RunContext};
+use crate::{engage::pages::Pages, measure, run::RunContext, spans};
 
+mod children;
 mod code;
 mod model;
+mod noted;
 mod past;
 mod plugins;
 mod replay;
@@ -43,6 +49,7 @@ mod services;
 mod skills;
 
 pub(crate) use code::Execution;
+pub(crate) use past::Resumed;
 pub(crate) use skills::Oriented;
 
 /// How long a cancelled effect may take to end by itself before it is dropped.
@@ -66,6 +73,8 @@ struct Inner {
     /// The right to write for this focus.
     lease: Lease,
     journal: Option<Arc<dyn Journal>>,
+    /// The most that it may hold.
+    cap: Option<Arc<Grant>>,
     /// Draws from the run's budget and has no limit of its own: it counts what this focus spent.
     spending: Budget,
     cancel: CancellationToken,
@@ -74,7 +83,9 @@ struct Inner {
     tasks: TaskTracker,
     pages: Mutex<Pages>,
     sessions: Mutex<Sessions>,
+    children: Mutex<Children>,
     active: Mutex<Active>,
+    noted: Mutex<Noted>,
     /// Held while skills become active, so that two calls of one turn do not activate the same one.
     activating: tokio::sync::Mutex<()>,
     /// How often it gained a skill or a plugin.
@@ -111,30 +122,40 @@ impl Focus {
     /// The host's side of a focus, which the store has begun.
     #[must_use]
     pub fn new(cx: RunContext, work: WorkId, lease: Lease) -> Self {
-        Self::begun(cx, work, lease, past::now_ms())
+        Self::begun(cx, work, lease, None, past::now_ms())
     }
 
-    /// The same, of which the store says when that was, in milliseconds since the epoch.
-    pub(crate) fn begun(cx: RunContext, work: WorkId, lease: Lease, began_ms: u64) -> Self {
+    /// The same for a focus that may hold no more than `cap`, whatever its faculty is granted, and of which the store says
+    /// when it began, in milliseconds since the epoch.
+    pub(crate) fn begun(cx: RunContext, work: WorkId, lease: Lease, cap: Option<Arc<Grant>>, began_ms: u64) -> Self {
         let journal: Arc<dyn Journal> = cx.tenant.clone();
-        Self::build(cx, work, lease, Some(journal), Past::none(began_ms))
+        Self::build(cx, work, lease, Some(journal), cap, Past::none(began_ms))
     }
 
     /// The same without a journal, for measuring what a call costs by itself. Nothing can be recovered or audited from
     /// such a run; `animus` never makes one outside its benches.
     #[must_use]
     pub fn unjournaled(cx: RunContext, work: WorkId, id: FocusId) -> Self {
-        Self::build(cx, work, Lease { focus: id, token: 1 }, None, Past::none(past::now_ms()))
+        Self::build(cx, work, Lease { focus: id, token: 1 }, None, None, Past::none(past::now_ms()))
     }
 
-    fn build(cx: RunContext, work: WorkId, lease: Lease, journal: Option<Arc<dyn Journal>>, past: Past) -> Self {
+    fn build(
+        cx: RunContext,
+        work: WorkId,
+        lease: Lease,
+        journal: Option<Arc<dyn Journal>>,
+        cap: Option<Arc<Grant>>,
+        past: Past,
+    ) -> Self {
         Self(Arc::new(Inner {
             spending: cx.budget.derive("focus", Allowance::default()),
             cancel: cx.cancel.child_token(),
             tasks: TaskTracker::new(),
             pages: Mutex::default(),
             sessions: Mutex::default(),
+            children: Mutex::default(),
             active: Mutex::default(),
+            noted: Mutex::default(),
             activating: tokio::sync::Mutex::default(),
             gains: AtomicU64::default(),
             plugins: Mutex::new(cx.plugins.clone()),
@@ -144,6 +165,7 @@ impl Focus {
             lease,
             journal,
             past,
+            cap,
         }))
     }
 
@@ -157,6 +179,7 @@ impl Focus {
             parent,
             cancel,
             workspace: self.0.cx.workspace.clone(),
+            cap: self.0.cap.clone(),
             services: Arc::new(self.clone()),
             deterministic: self.deterministic(parent),
         }
@@ -228,6 +251,7 @@ impl Focus {
     /// Whether this run may call a tool, as far as the run goes: a plugin's own grant is another matter.
     pub(crate) fn in_reach(&self, tool: &str) -> bool {
         self.0.cx.tools.as_ref().is_none_or(|patterns| patterns.iter().any(|p| p.matches(tool)))
+            && self.0.cap.as_ref().is_none_or(|cap| cap.allows(&Capability::Tool(tool.to_owned())))
     }
 
     /// Calls a tool, unless this run may not.
@@ -242,7 +266,9 @@ impl Focus {
             return Err(unknown_tool(&name, known));
         }
         if !self.in_reach(&name) {
-            let command = Some(format!("repeat the run with --tool '{name}'"));
+            // What the work was submitted with cannot be widened.
+            let capped = self.0.cap.as_ref().is_some_and(|cap| !cap.allows(&Capability::Tool(name.clone())));
+            let command = (!capped).then(|| format!("repeat the run with --tool '{name}'"));
             let capability = Capability::Tool(name).to_string();
             let (gate, unlock) = (Gate::Principal, Unlock::AskOperator);
             return Err(self.refuse(Denial { who: caller, capability, gate, unlock, command }).await);
@@ -258,6 +284,7 @@ impl Focus {
             request: bounded(&request, REQUEST),
             parent,
         };
+        spans::callee(&*plugins, &name);
         let focus = self.clone();
         self.effect(intent, move |acting| async move {
             let cx = focus.call_context(depth, acting.seq, acting.cancel);
@@ -291,7 +318,31 @@ impl Focus {
         }
     }
 
-    async fn perform<T, F, A>(self, intent: Intent, course: Course, cancel: CancellationToken, act: A) -> Result<T>
+    /// The deed in its span, which is inside the current one, whichever task it runs in.
+    fn perform<T, F, A>(
+        self,
+        intent: Intent,
+        course: Course,
+        cancel: CancellationToken,
+        act: A,
+    ) -> impl Future<Output = Result<T>> + Send
+    where
+        A: FnOnce(Acting) -> F + Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let span = spans::effect(&*self.0.cx.models, &intent);
+        self.carry_out(intent, course, cancel, span.clone(), act).instrument(span)
+    }
+
+    async fn carry_out<T, F, A>(
+        self,
+        intent: Intent,
+        course: Course,
+        cancel: CancellationToken,
+        span: Span,
+        act: A,
+    ) -> Result<T>
     where
         A: FnOnce(Acting) -> F + Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -300,6 +351,7 @@ impl Focus {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
+        let begun = Instant::now();
         let caller = intent.caller.clone();
         let subject = intent.subject.clone();
         let (kind, parent) = (intent.kind, intent.parent);
@@ -313,6 +365,7 @@ impl Focus {
             Course::Doubt(seq) => return Err(self.doubt(seq, &intent).await),
             Course::Answered(answer) => return self.answer(&intent, *answer).await,
         };
+        span.record("animus.journal.seq", seq.map(trace::figure));
         self.enter(kind, parent, seq);
         let acting = Acting { seq, cancel: stop.clone() };
         let overdue = async {
@@ -329,9 +382,18 @@ impl Focus {
             () = overdue => Err(Error::Cancelled),
         };
         let result = self.left(kind, seq, result).await;
+        if let Err(error) = &result {
+            trace::failed(&span, error);
+        }
+        measure::effect(self.0.cx.tenant.id(), kind, begun.elapsed());
         // What was stopped on the way has no outcome: whoever goes on with the focus decides.
         if let Some(error) = self.halted() {
             return Err(error);
+        }
+        if self.leaves()
+            && (matches!(result, Err(Error::Cancelled)) || matches!(kind, EffectKind::Phase | EffectKind::Code))
+        {
+            return Err(Error::Cancelled);
         }
         if let Some(seq) = seq {
             let mut outcome = match &result {
@@ -372,6 +434,9 @@ impl Focus {
     }
 
     pub(crate) async fn audit_denial(&self, caller: &str, denial: &Denial) {
+        if self.is_strict() {
+            return;
+        }
         let actor = match caller {
             "host" | "operator" => caller.to_owned(),
             plugin => format!("plugin:{plugin}"),

@@ -6,8 +6,7 @@ use animus_core::{
     event::Unwatched,
     id::FocusId,
     journal::{EffectKind, Outcome, Record},
-    plugins::Task,
-    store::{Journal as _, Ledger as _, Origin, Works as _},
+    store::Origin,
     work::{Claim, FocusRecord, NewWork, Work},
 };
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,8 @@ use serde_json::Value;
 use crate::{
     focus::Focus,
     lease::LEASE_MS,
-    run::{Begun, RunContext, RunReport, finish, phases, pinned},
+    phases::{Asked, phases},
+    run::{Begun, RunContext, RunReport, pinned},
 };
 
 /// A focus with its journal.
@@ -65,26 +65,6 @@ pub enum Verdict {
     },
 }
 
-/// What its first phase was asked to do, and by which faculty. A focus keeps it, whatever has become of the work item since.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Asked {
-    pub(crate) faculty: String,
-    pub(crate) task: Task,
-}
-
-impl Asked {
-    /// # Errors
-    /// [`Error::Invalid`] for the journal of a focus that runs no faculty.
-    pub(crate) fn of(records: &[Record]) -> Result<Self> {
-        let phase = records.iter().find(|record| record.intent.kind == EffectKind::Phase);
-        let phase = phase.ok_or_else(|| {
-            Error::Invalid("this focus had no faculty do work, so there is nothing to replay in it".to_owned())
-        })?;
-        Self::deserialize(&phase.intent.request)
-            .map_err(|error| Error::Internal(format!("the journal does not say what the faculty was to do: {error}")))
-    }
-}
-
 /// Runs a focus again against its journal, with the plugins in `cx`. Models, tools and the network are never called, and
 /// no store is written. The record `until` is the last that answers.
 ///
@@ -97,7 +77,7 @@ pub async fn retrace(cx: RunContext, past: Retrace, until: Option<u64>) -> Resul
     let cx = RunContext { watcher: std::sync::Arc::new(Unwatched), ..cx };
     let focus = Focus::replayed(cx, work.id, id, began_ms, records, until)?;
     let (result, _) = phases(&focus, asked).await;
-    finish(&focus).await;
+    focus.finish().await;
     let verdict = match (focus.halted(), result) {
         (Some(Error::Unavailable(why)), _) => Verdict::Stopped { why },
         (Some(error), _) => Verdict::Diverged { why: error.to_string() },

@@ -124,6 +124,12 @@ macro_rules! uuid {
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
             }
+
+            /// Its 128 bits, most significant first.
+            #[must_use]
+            pub fn as_u128(self) -> u128 {
+                self.0.as_u128()
+            }
         }
 
         impl fmt::Display for $T {

@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Denial, Result,
     authority::Authority,
+    child::{Child, NewChild},
     code::{Program, Ran},
+    grant::Grant,
     id::{Digest, FocusId, MemoryId, TenantId, WorkId},
     journal::{Intent, Outcome},
     ledger::{Entry, EntryType, Filter},
@@ -58,6 +60,9 @@ pub struct CallContext {
     pub cancel: CancellationToken,
     /// The folder that `$workspace` in a path grant stands for.
     pub workspace: Option<PathBuf>,
+    /// The most that whoever acts for the focus itself, at depth 0, may hold, whatever it is granted. Tools that it calls
+    /// run under their own grants.
+    pub cap: Option<Arc<Grant>>,
     /// The host's side of the focus.
     pub services: Arc<dyn Services>,
     /// What the plugin reads as time and randomness, where it is to run again alike; the real ones otherwise.
@@ -212,6 +217,19 @@ pub trait Services: Send + Sync {
 
     /// Has an interpreter plugin run a program as `by`. The runtime has checked that `by` may.
     async fn code_run(&self, by: &Principal, interpreter: &str, program: Program) -> Result<Ran>;
+
+    /// Gives work to another faculty. The runtime has checked that `by` may.
+    async fn child_spawn(&self, by: &Principal, new: NewChild) -> Result<WorkId>;
+
+    /// Waits until all of these children have ended, and returns them in this order. Ids as the caller wrote them: one
+    /// that is none of this work's children is not found, whether there is such an item or not.
+    async fn child_await(&self, by: &Principal, ids: Vec<String>, timeout_ms: u64) -> Result<Vec<Child>>;
+
+    /// Where these children stand now, in this order.
+    async fn child_check(&self, by: &Principal, ids: Vec<String>) -> Result<Vec<Child>>;
+
+    /// Asks for the end of a child and of its own.
+    async fn child_cancel(&self, by: &Principal, id: String) -> Result<()>;
 
     /// Runs the engage loop as `by`.
     async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement>;

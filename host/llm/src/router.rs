@@ -232,7 +232,7 @@ impl Sink {
     }
 
     async fn retry(&self, reason: String, wait: Duration) -> Result<(), Failure> {
-        tracing::warn!(wait_ms = wait.as_millis(), "{reason}");
+        tracing::warn!(wait_ms = wait.as_millis(), reason, "a model call is tried again");
         self.send(StreamEvent::Retry { reason, wait }).await
     }
 }

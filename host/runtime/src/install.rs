@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use animus_core::{
     Denial, Error, Result,
     authority::Authority,
+    child::{Child, NewChild},
     code::{Program, Ran},
     grant::{Grant, LedgerAccess, MemoryAccess, PathMode},
     id::{FocusId, MemoryId, TenantId, WorkId},
@@ -86,6 +87,7 @@ impl Registry {
         let callee = Callee {
             linked,
             name: manifest.name.as_str(),
+            plugin: manifest.name.as_str(),
             authority: &Arc::new(nothing),
             generation: 0,
             digest: inspection.digest,
@@ -94,7 +96,7 @@ impl Registry {
             fared: OnceLock::new(),
         };
         let cx = nobodys();
-        let tried = callee.run(&cx, async |store, instance| match &linked.tools {
+        let tried = callee.run(&cx, "list-tools", async |store, instance| match &linked.tools {
             Some(tools) => tools.load(&mut *store, instance)?.call_list_tools(&mut *store).await.map(Ok),
             // A faculty has nothing to be asked without work; that it starts is all there is to see.
             None => Ok(Ok(Vec::new())),
@@ -113,6 +115,7 @@ pub(crate) fn nobodys() -> CallContext {
         cancel: tokio_util::sync::CancellationToken::new(),
         workspace: None,
         deterministic: None,
+        cap: None,
         services: Arc::new(Nobody),
     }
 }
@@ -240,6 +243,18 @@ impl Services for Nobody {
         nothing()
     }
     async fn code_run(&self, _: &Principal, _: &str, _: Program) -> Result<Ran> {
+        nothing()
+    }
+    async fn child_spawn(&self, _: &Principal, _: NewChild) -> Result<WorkId> {
+        nothing()
+    }
+    async fn child_await(&self, _: &Principal, _: Vec<String>, _: u64) -> Result<Vec<Child>> {
+        nothing()
+    }
+    async fn child_check(&self, _: &Principal, _: Vec<String>) -> Result<Vec<Child>> {
+        nothing()
+    }
+    async fn child_cancel(&self, _: &Principal, _: String) -> Result<()> {
         nothing()
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {

@@ -139,6 +139,20 @@ impl Registry {
     /// [`Error::NotFound`] for a plugin or generation that is no longer kept, [`Error::Conflict`] for one of other bytes,
     /// [`Error::Invalid`] for pins that are none.
     pub async fn pinned(&self, tenant: &Arc<dyn Tenant>, pins: &Value, ceiling: &Grant) -> Result<Arc<Snapshot>> {
+        self.pinned_with(tenant, pins, ceiling, Vec::new()).await
+    }
+
+    /// The same with other components in place of some: those were prepared here and need not be installed.
+    ///
+    /// # Errors
+    /// As [`Registry::pinned`]; [`Error::NotFound`] for one of a plugin that the focus did not have.
+    pub async fn pinned_with(
+        &self,
+        tenant: &Arc<dyn Tenant>,
+        pins: &Value,
+        ceiling: &Grant,
+        swapped: Vec<store::Plugin>,
+    ) -> Result<Arc<Snapshot>> {
         let pins: BTreeMap<PluginName, Pin> = serde_json::from_value(pins.clone()).map_err(|error| {
             Error::Invalid(format!("the plugins that the focus began with cannot be read: {error}"))
         })?;
@@ -159,6 +173,13 @@ impl Registry {
                 )));
             }
             records.push(record);
+        }
+        for other in swapped {
+            let there = records.iter_mut().find(|record| record.name == other.name);
+            let there = there.ok_or_else(|| {
+                Error::NotFound(format!("the focus began without a plugin '{}', so none can take its place", other.name))
+            })?;
+            *there = store::Plugin { granted: there.granted.clone(), state: there.state, ..other };
         }
         let current = self.snapshot(tenant.id());
         Ok(Arc::new(self.build(tenant, ceiling, revision, records, current.as_deref())))
@@ -295,6 +316,7 @@ impl Plugin {
         Ok(Callee {
             linked: self.linked.get_or_try_init(|| self.link()).await?,
             name: self.loaded.name.as_str(),
+            plugin: self.loaded.name.as_str(),
             authority: &self.loaded.authority,
             generation: self.loaded.generation,
             digest: self.loaded.digest,
@@ -365,6 +387,7 @@ impl Plugin {
         Ok(Callee {
             linked: self.runner().await?,
             name,
+            plugin: self.loaded.name.as_str(),
             authority,
             generation: self.loaded.generation,
             digest: self.loaded.digest,
@@ -481,7 +504,7 @@ impl PluginSet for Snapshot {
         let tools = callee.linked.tools.as_ref().ok_or_else(|| no_export(&plugin.loaded.name, "animus:tool/tools"))?;
         let short = name.split_once('.').map_or(name, |(_, short)| short);
         let result = callee
-            .run(cx, async |store, instance| {
+            .run(cx, short, async |store, instance| {
                 tools.load(&mut *store, instance)?.call_call_tool(&mut *store, short, &args).await
             })
             .await;
@@ -507,7 +530,9 @@ impl PluginSet for Snapshot {
         let export = export.ok_or_else(|| no_export(&plugin.loaded.name, "animus:faculty/faculty"))?;
         let task = faculty::Task::from(task);
         let outcome = callee
-            .run(cx, async |store, instance| export.load(&mut *store, instance)?.call_engage(&mut *store, &task).await)
+            .run(cx, "engage", async |store, instance| {
+                export.load(&mut *store, instance)?.call_engage(&mut *store, &task).await
+            })
             .await;
         plugin.count(callee.fared.get(), &outcome).await;
         outcome?.try_into()

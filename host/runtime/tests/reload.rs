@@ -97,6 +97,7 @@ async fn go(snapshot: &Snapshot, args: &str) -> Result<String> {
         cancel: Default::default(),
         workspace: None,
         deterministic: None,
+        cap: None,
         services: Arc::new(FakeServices::default()),
     };
     snapshot.call_tool(&cx, "guest.go", args.into()).await.map(|output| output.text)

@@ -174,7 +174,7 @@ where
         request: Value::Object(args.clone()),
         parent: by.parent,
     };
-    focus.look(intent, deed).await
+    focus.observe(intent, deed).await
 }
 
 async fn file(workshop: &dyn Workshop, faculty: &str, skill_name: &str, path: &str) -> Result<String> {

@@ -39,7 +39,7 @@ impl Start {
         let _one_at_a_time = focus.activating().await;
         let (host, by, prompt) = (focus.clone(), by.clone(), prompt.to_owned());
         let mut start = focus
-            .look(intent, async move {
+            .observe(intent, async move {
                 let skills = host.orient(&faculty, &prompt).await?;
                 let written = host.cx().tenant.ledger_read(host.work_id(), Filter::default()).await?;
                 let system = prompt::system(&system, &written);

@@ -1,6 +1,6 @@
 //! Code that an agent or an operator has an interpreter run, and the sessions that join runs of one focus.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use animus_core::{
     Error, Result,
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Focus, lock};
+use crate::measure;
 
 /// The most sessions of one focus; each may keep [`MAX_STATE`](animus_core::code::MAX_STATE) bytes.
 const MAX_SESSIONS: usize = 8;
@@ -87,7 +88,10 @@ impl Focus {
         let Kept { ran, state } = self
             .effect(intent, move |acting| async move {
                 let cx = focus.call_context(depth, acting.seq, acting.cancel);
-                let mut ran = focus.plugins().run_code(&cx, &interpreter, &authority, program).await?;
+                let begun = Instant::now();
+                let ran = focus.plugins().run_code(&cx, &interpreter, &authority, program).await;
+                measure::executed(focus.cx().tenant.id(), &interpreter, begun.elapsed(), ran.as_ref());
+                let mut ran = ran?;
                 let state = ran.state.take().map(|state| BASE64_STANDARD.encode(state));
                 Ok(Kept { ran, state })
             })

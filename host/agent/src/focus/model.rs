@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Acting, Course, Focus, services::intent};
 use crate::{
     charge::Charge,
+    content,
     conversation::{Conversation, Weight},
+    measure::Chat,
 };
 
 /// Pieces of an answer that wait for a slow reader.
@@ -32,6 +34,8 @@ pub(crate) struct Prepared {
     request: Request,
     weight: Weight,
     charge: Charge,
+    /// The model that is asked first, `<provider>:<model>`.
+    label: String,
 }
 
 impl Focus {
@@ -60,19 +64,21 @@ impl Focus {
         } else {
             Charge::reserve(&self.0.spending, conversation, model)?
         };
-        Ok(Prepared { request: conversation.request(), weight: conversation.weight(), charge })
+        let label = model.models.first().cloned().unwrap_or_default();
+        Ok(Prepared { request: conversation.request(), weight: conversation.weight(), charge, label })
     }
 
     /// Makes the call and returns the whole answer.
     pub(crate) async fn complete(&self, by: &Principal, prepared: Prepared) -> Result<Response> {
         let intent = llm_intent(by, &prepared);
-        let focus = self.clone();
+        let (focus, caller) = (self.clone(), intent.caller.clone());
         self.effect(intent, |acting| async move {
-            let Prepared { request, mut charge, .. } = prepared;
+            let Prepared { request, mut charge, label, .. } = prepared;
             charge.dispatched();
+            let chat = focus.chat(caller, label, &request);
             match focus.0.cx.models.complete(request, acting.cancel).await {
-                Ok(response) => Ok(focus.counted(charge, response)),
-                Err(error) => Err(failed(charge, error)),
+                Ok(response) => Ok(focus.counted(charge, &chat, response)),
+                Err(error) => Err(failed(charge, &chat, error)),
             }
         })
         .await
@@ -82,20 +88,23 @@ impl Focus {
     pub(crate) async fn listen(&self, by: &Principal, prepared: Prepared) -> Result<Response> {
         let focus = self.clone();
         let intent = llm_intent(by, &prepared);
-        self.effect(intent, |acting| async move { focus.relay(prepared, acting.cancel, &Sink::Watcher).await }).await
+        let caller = intent.caller.clone();
+        let relay = |acting: Acting| async move { focus.relay(prepared, caller, acting.cancel, &Sink::Watcher).await };
+        self.effect(intent, relay).await
     }
 
     /// Makes the call and hands out its pieces. The last one is `Done`, whose response is in the journal by then, or an
     /// error. Dropping the stream abandons the answer.
     pub(crate) fn stream(&self, by: &Principal, prepared: Prepared) -> ResponseStream {
         let intent = llm_intent(by, &prepared);
+        let caller = intent.caller.clone();
         let (pieces, received) = mpsc::channel(PIECES);
         let (focus, reader) = (self.clone(), pieces.clone());
         let call = move |acting: Acting| async move {
             let sink = Sink::Reader(pieces.clone());
             tokio::select! {
                 biased;
-                answer = focus.relay(prepared, acting.cancel, &sink) => answer,
+                answer = focus.relay(prepared, caller, acting.cancel, &sink) => answer,
                 () = pieces.closed() => Err(Error::Cancelled),
             }
         };
@@ -125,12 +134,19 @@ impl Focus {
         Box::pin(stream::unfold(received, |mut received| async { Some((received.recv().await?, received)) }))
     }
 
-    async fn relay(&self, prepared: Prepared, cancel: CancellationToken, sink: &Sink) -> Result<Response> {
-        let Prepared { request, mut charge, .. } = prepared;
+    async fn relay(
+        &self,
+        prepared: Prepared,
+        caller: String,
+        cancel: CancellationToken,
+        sink: &Sink,
+    ) -> Result<Response> {
+        let Prepared { request, mut charge, label, .. } = prepared;
         charge.dispatched();
+        let chat = self.chat(caller, label, &request);
         let mut answer = match self.0.cx.models.stream(request, cancel.clone()).await {
             Ok(answer) => answer,
-            Err(error) => return Err(failed(charge, error)),
+            Err(error) => return Err(failed(charge, &chat, error)),
         };
         loop {
             let event = tokio::select! {
@@ -139,7 +155,7 @@ impl Focus {
                 () = cancel.cancelled() => return Err(Error::Cancelled),
             };
             match event {
-                Some(Ok(StreamEvent::Done(response))) => return Ok(self.counted(charge, response)),
+                Some(Ok(StreamEvent::Done(response))) => return Ok(self.counted(charge, &chat, response)),
                 Some(Ok(piece)) => {
                     if let StreamEvent::Text(text) = &piece {
                         charge.streamed(text.len());
@@ -149,10 +165,10 @@ impl Focus {
                         Sink::Reader(reader) => reader.send(Ok(piece)).await.map_err(|_| Error::Cancelled)?,
                     }
                 }
-                Some(Err(error)) => return Err(failed(charge, error)),
+                Some(Err(error)) => return Err(failed(charge, &chat, error)),
                 None => {
                     let error = Error::Unavailable("the model's stream ended without an answer".into());
-                    return Err(failed(charge, error));
+                    return Err(failed(charge, &chat, error));
                 }
             }
         }
@@ -170,8 +186,16 @@ impl Focus {
         }
     }
 
-    fn counted(&self, charge: Charge, response: Response) -> Response {
+    /// From here on the call is under way, for whoever measures it.
+    fn chat(&self, caller: String, label: String, request: &Request) -> Chat {
+        content::asked(request);
+        Chat::begin(self.0.cx.tenant.id().clone(), caller, label)
+    }
+
+    fn counted(&self, charge: Charge, chat: &Chat, response: Response) -> Response {
         charge.settle(&response);
+        chat.answered(&response);
+        content::answered(&response);
         self.tell(Event::Usage { usage: response.usage, cost_microusd: response.cost_microusd });
         if let Some(percent) = self.0.cx.budget.warning() {
             self.tell(Event::Budget { percent, standing: self.0.cx.budget.standing() });
@@ -181,7 +205,8 @@ impl Focus {
 }
 
 /// A call that was cancelled is billed by the vendor like any other; one that the vendor failed is not.
-fn failed(charge: Charge, error: Error) -> Error {
+fn failed(charge: Charge, chat: &Chat, error: Error) -> Error {
+    chat.failed(&error);
     if error != Error::Cancelled {
         charge.release();
     }

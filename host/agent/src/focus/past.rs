@@ -10,14 +10,17 @@ use std::{
 
 use animus_core::{
     Error, Result,
+    grant::Grant,
     id::{Digest, FocusId, WorkId},
     journal::{EffectKind, Intent, Outcome, Record},
+    ledger::Entry,
     services::{Deterministic, VirtualClock},
     store::Journal,
     work::Lease,
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Focus, lock,
@@ -36,12 +39,26 @@ pub(super) struct Past {
     quiet: AtomicBool,
     /// Why nothing more may happen: the journal cannot be written, or speaks against what the focus does.
     halt: OnceLock<Error>,
+    /// Fires when the host stops, for another one to go on.
+    leave: OnceLock<CancellationToken>,
+    /// The focus that this one goes on from as another one, if it is not itself. What was paid for it is not paid here.
+    of: Option<FocusId>,
     /// Programs that run again when the focus is resumed, by the effect that they are.
     programs: Mutex<BTreeMap<u64, Program>>,
     /// When the focus began, milliseconds since the epoch.
     began_ms: u64,
     /// HTTP requests that were made again though they have an outcome.
     repeated: Mutex<BTreeSet<u64>>,
+}
+
+/// What there is of a focus that began before.
+pub(crate) struct Resumed {
+    /// When, milliseconds since the epoch.
+    pub(crate) began_ms: u64,
+    /// Its journal, in order.
+    pub(crate) records: Vec<Record>,
+    /// The focus whose journal this is a copy of, if it is one.
+    pub(crate) forked: Option<FocusId>,
 }
 
 struct Program {
@@ -73,12 +90,13 @@ impl Focus {
         cx: RunContext,
         work: WorkId,
         lease: Lease,
-        began_ms: u64,
-        records: Vec<Record>,
+        cap: Option<Arc<Grant>>,
+        past: Resumed,
     ) -> Result<Self> {
         let journal: Arc<dyn Journal> = cx.tenant.clone();
-        let past = Past::of(records, Mode::Resume, began_ms)?;
-        Ok(Self::build(cx, work, lease, Some(journal), past))
+        let Resumed { began_ms, records, forked } = past;
+        let past = Past { of: forked, ..Past::of(records, Mode::Resume, began_ms)? };
+        Ok(Self::build(cx, work, lease, Some(journal), cap, past))
     }
 
     /// A focus that is looked at again: everything is answered from its journal, and nothing is written anywhere. The
@@ -95,7 +113,7 @@ impl Focus {
         until: Option<u64>,
     ) -> Result<Self> {
         let past = Past::of(records, Mode::Strict { until }, began_ms)?;
-        Ok(Self::build(cx, work, Lease { focus, token: 0 }, None, past))
+        Ok(Self::build(cx, work, Lease { focus, token: 0 }, None, None, past))
     }
 
     /// Why nothing more may happen.
@@ -108,6 +126,18 @@ impl Focus {
         let first = self.0.past.halt.get_or_init(|| error).clone();
         self.0.cancel.cancel();
         first
+    }
+
+    /// Sets what fires when the host stops: what is stopped by it has no outcome then, as if the host had died.
+    pub(crate) fn may_leave(&self, leave: Option<CancellationToken>) {
+        if let Some(leave) = leave {
+            // It is set once, before anything happens.
+            let _ = self.0.past.leave.set(leave);
+        }
+    }
+
+    pub(super) fn leaves(&self) -> bool {
+        self.0.past.leave.get().is_some_and(CancellationToken::is_cancelled)
     }
 
     pub(super) fn is_quiet(&self) -> bool {
@@ -180,9 +210,14 @@ impl Focus {
 
     /// Gives what the journal has.
     pub(super) async fn answer<T: DeserializeOwned>(&self, intent: &Intent, answer: Answer) -> Result<T> {
-        let Answer { seq, outcome, spent, open } = answer;
-        self.give_up(open).await?;
-        self.0.spending.spend(spent);
+        let Answer { seq, outcome, spent, inside } = answer;
+        if self.0.past.of.is_none() {
+            self.0.spending.spend(spent);
+        }
+        for record in &inside {
+            self.remember(record);
+        }
+        self.give_up(inside).await?;
         match outcome {
             Outcome::Failed { error } => Err(error),
             Outcome::Ok { response } => {
@@ -194,6 +229,21 @@ impl Focus {
                     )))
                 })
             }
+        }
+    }
+
+    /// Takes note of what happened inside something that does not happen again.
+    fn remember(&self, record: &Record) {
+        let Some(Outcome::Ok { response }) = &record.outcome else { return };
+        match (record.intent.kind, record.intent.subject.as_str()) {
+            (EffectKind::Child, subject) => self.remember_child(subject, response),
+            (EffectKind::Ledger, _) => {
+                // What was read is a list.
+                if let Ok(entry) = Entry::deserialize(response) {
+                    self.note(entry);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -275,7 +325,7 @@ impl Focus {
     }
 
     /// Looks something up that a program goes on from. A tool's look-ups are not kept: its answer is.
-    pub(crate) async fn look<T, F>(&self, intent: Intent, deed: F) -> Result<T>
+    pub(crate) async fn observe<T, F>(&self, intent: Intent, deed: F) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
         T: serde::Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -301,7 +351,8 @@ impl Focus {
     pub(super) fn deterministic(&self, parent: Option<u64>) -> Option<Deterministic> {
         let seq = parent?;
         let clock = lock(&self.0.past.programs).get(&seq)?.clock.clone();
-        let seed = Digest::of(format!("animus program {} {seq}", self.0.lease.focus).as_bytes());
+        let focus = self.0.past.of.unwrap_or(self.0.lease.focus);
+        let seed = Digest::of(format!("animus program {focus} {seq}").as_bytes());
         Some(Deterministic { clock, seed: *seed.as_bytes() })
     }
 

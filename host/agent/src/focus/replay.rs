@@ -105,8 +105,8 @@ pub(crate) struct Answer {
     pub(crate) outcome: Outcome,
     /// What models cost in it.
     pub(crate) spent: Amount,
-    /// What was begun inside it and has no outcome: nobody will ask for it again.
-    pub(crate) open: Vec<Record>,
+    /// What happened inside it, inner before outer: nobody will ask for it again.
+    pub(crate) inside: Vec<Record>,
 }
 
 /// What nobody has asked for yet.
@@ -214,14 +214,11 @@ impl Replay {
         }
         let Some(outcome) = record.outcome.clone() else { return Ok(Found::Nothing) };
         let mut spent = cost(record);
-        let (mut open, within) = (Vec::new(), self.leave(seq));
-        for inner in within {
-            spent = spent.plus(cost(&inner));
-            if inner.outcome.is_none() {
-                open.push(inner);
-            }
+        let inside = self.leave(seq);
+        for inner in &inside {
+            spent = spent.plus(cost(inner));
         }
-        Ok(Found::Answer(Box::new(Answer { seq, outcome, spent, open })))
+        Ok(Found::Answer(Box::new(Answer { seq, outcome, spent, inside })))
     }
 
     fn take(&mut self, key: &Key) -> Option<u64> {
@@ -430,7 +427,7 @@ mod tests {
         replay.find(&phase().intent).unwrap();
         let Found::Answer(answer) = replay.find(&outer).unwrap() else { panic!("it is there") };
         assert_eq!(answer.spent, Amount { tokens: 5, microusd: 7 });
-        assert_eq!(answer.open.iter().map(|r| r.seq).collect::<Vec<_>>(), [4]);
+        assert_eq!(answer.inside.iter().map(|r| r.seq).collect::<Vec<_>>(), [4, 3]);
         assert!(replay.is_over());
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use animus_core::{
     Denial, Error, Result,
+    child::{Child, MAX_WAIT_MS, NewChild},
     code::{Program, Ran},
     event::Event,
     id::{MemoryId, WorkId},
@@ -17,9 +18,10 @@ use animus_core::{
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tracing::Instrument as _;
 
 use super::{Call, Focus, lock};
-use crate::engage;
+use crate::{engage, measure, spans};
 
 #[async_trait]
 impl Services for Focus {
@@ -46,7 +48,7 @@ impl Services for Focus {
     async fn ledger_read(&self, by: &Principal, filter: Filter) -> Result<Vec<Entry>> {
         let (tenant, work) = (self.cx().tenant.clone(), self.0.work);
         let request = json!({ "type": filter.entry_type, "last_n": filter.last_n });
-        self.look(
+        self.observe(
             intent(by, EffectKind::Ledger, "read", request),
             async move { tenant.ledger_read(work, filter).await },
         )
@@ -56,6 +58,7 @@ impl Services for Focus {
     async fn memory_store(&self, by: &Principal, content: String, kind: String, tags: Vec<String>) -> Result<MemoryId> {
         let new = NewMemory { content, kind, tags, source: name(by).to_owned(), ..NewMemory::default() }.checked()?;
         let (tenant, focus) = (self.cx().tenant.clone(), self.0.lease.focus);
+        measure::memory(tenant.id(), "store");
         self.effect(intent(by, EffectKind::Memory, "store", json!(new)), move |acting| async move {
             // Told apart by the effect, so that a repeated one is the same one.
             let id = acting.seq.map(|seq| MemoryId::derived(focus, seq));
@@ -66,24 +69,28 @@ impl Services for Focus {
 
     async fn memory_recall(&self, by: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>> {
         let tenant = self.cx().tenant.clone();
+        measure::memory(tenant.id(), "recall");
         let intent = intent(by, EffectKind::Memory, "recall", json!(query));
-        self.look(intent, async move { Ok(tenant.memory_recall(query).await?.hits) }).await
+        self.observe(intent, async move { Ok(tenant.memory_recall(query).await?.hits) }).await
     }
 
     async fn memory_get(&self, by: &Principal, id: MemoryId) -> Result<memory::Memory> {
         let tenant = self.cx().tenant.clone();
+        measure::memory(tenant.id(), "get");
         let intent = intent(by, EffectKind::Memory, "get", json!({ "id": id }));
-        self.look(intent, async move { tenant.memory_get(id).await }).await
+        self.observe(intent, async move { tenant.memory_get(id).await }).await
     }
 
     async fn memory_forget(&self, by: &Principal, id: MemoryId) -> Result<()> {
         let tenant = self.cx().tenant.clone();
+        measure::memory(tenant.id(), "forget");
         let intent = intent(by, EffectKind::Memory, "forget", json!({ "id": id }));
         self.effect(intent, move |_| async move { tenant.memory_forget(id).await }).await
     }
 
     async fn memory_tag(&self, by: &Principal, id: MemoryId, tag: String) -> Result<()> {
         let tenant = self.cx().tenant.clone();
+        measure::memory(tenant.id(), "tag");
         let intent = intent(by, EffectKind::Memory, "tag", json!({ "id": id, "tag": tag }));
         self.effect(intent, move |_| async move { tenant.memory_tag(id, &tag).await }).await
     }
@@ -93,13 +100,29 @@ impl Services for Focus {
     }
 
     async fn tool_call(&self, by: &Principal, tool: &str, args: String) -> Result<Output> {
-        self.call(Call::by(by, tool, args)).await
+        self.call(Call::by(by, tool, args)).instrument(spans::nested(tool)).await
     }
 
     async fn code_run(&self, by: &Principal, interpreter: &str, program: Program) -> Result<Ran> {
         // Running a program touches nothing: what it does is journaled, each thing by itself, inside its caller's call.
         let cx = self.call_context(by.depth.saturating_add(1), by.parent, self.0.cancel.child_token());
         self.plugins().run_code(&cx, interpreter, &by.authority, program).await
+    }
+
+    async fn child_spawn(&self, by: &Principal, new: NewChild) -> Result<WorkId> {
+        self.spawn_child(by, new).await
+    }
+
+    async fn child_await(&self, by: &Principal, ids: Vec<String>, timeout_ms: u64) -> Result<Vec<Child>> {
+        self.await_children(by, ids, timeout_ms.min(MAX_WAIT_MS)).await
+    }
+
+    async fn child_check(&self, by: &Principal, ids: Vec<String>) -> Result<Vec<Child>> {
+        self.check_children(by, ids).await
+    }
+
+    async fn child_cancel(&self, by: &Principal, id: String) -> Result<()> {
+        self.cancel_child(by, id).await
     }
 
     async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement> {
@@ -150,6 +173,8 @@ impl Focus {
                 tenant.ledger_append(work, entry_type, &content, origin).await
             })
             .await?;
+        measure::ledger(self.cx().tenant.id(), entry_type);
+        self.note(entry.clone());
         self.tell(Event::Ledger { entry: entry.clone() });
         Ok(entry)
     }

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Focus, lock, plugins::With, services::intent};
+use crate::measure;
 
 /// How the journal calls the making of a skill.
 const SUBJECT: &str = "create_skill";
@@ -126,7 +127,7 @@ impl Focus {
         let request = json!({ "skill_name": name });
         let (focus, name, faculty) = (self.clone(), name.clone(), by.authority.plugin().to_string());
         let activated = self
-            .look(intent(by, EffectKind::Host, "activate_skill", request), async move {
+            .observe(intent(by, EffectKind::Host, "activate_skill", request), async move {
                 let catalog = workshop.catalog().await?;
                 let (active, used) = {
                     let active = lock(&focus.0.active);
@@ -182,6 +183,7 @@ impl Focus {
                 active.modules.extend(modules);
                 active.skills.push(Activation { name: name.clone(), version, prompt, how });
             }
+            measure::skill_activated(self.0.cx.tenant.id(), name.as_str(), how.as_str());
             self.notice(format!("the skill '{name}' is active ({how})"));
             self.gained();
         }
@@ -207,6 +209,7 @@ impl Focus {
                 let cx = focus.call_context(depth, acting.seq, acting.cancel);
                 let pinned = focus.plugins();
                 let created = workshop.create(&cx, &*pinned, &authority, files, origin).await?;
+                measure::skill_created(focus.cx().tenant.id(), created.record.created_by.as_str());
                 let generation = created.record.plugin_generation;
                 let (name, pending) = (created.record.name, created.record.state == SkillState::Pending);
                 let mut made = Made {

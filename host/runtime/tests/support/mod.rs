@@ -20,6 +20,7 @@ use std::{
 
 use animus_core::{
     Denial, Error, Result,
+    child::{Child, NewChild},
     code::{Program, Ran},
     event::Event,
     grant::Grant,
@@ -85,6 +86,7 @@ impl Host {
             cancel: Default::default(),
             workspace: Some(self.dir.path().to_owned()),
             deterministic: None,
+            cap: None,
             services: self.services.clone(),
         }
     }
@@ -255,6 +257,19 @@ impl Works for FakeTenant {
         no()
     }
     async fn work_watch(&self) -> Result<Box<dyn Watch>> {
+        no()
+    }
+}
+
+#[async_trait]
+impl Hosts for FakeTenant {
+    async fn host_beat(&self, _: &animus_core::work::Beat) -> Result<()> {
+        no()
+    }
+    async fn host_gone(&self, _: &animus_core::work::Host) -> Result<()> {
+        no()
+    }
+    async fn hosts(&self) -> Result<Vec<animus_core::work::HostRecord>> {
         no()
     }
 }
@@ -494,6 +509,7 @@ impl Services for FakeServices {
                     cancel: Default::default(),
                     workspace: None,
                     deterministic: None,
+                    cap: None,
                     services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
                 };
                 snapshot.call_tool(&cx, name, args).await
@@ -510,9 +526,22 @@ impl Services for FakeServices {
             cancel: Default::default(),
             workspace: None,
             deterministic: None,
+            cap: None,
             services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
         };
         snapshot.run_code(&cx, interpreter, &by.authority, program).await
+    }
+    async fn child_spawn(&self, _: &Principal, _: NewChild) -> Result<WorkId> {
+        no()
+    }
+    async fn child_await(&self, _: &Principal, _: Vec<String>, _: u64) -> Result<Vec<Child>> {
+        no()
+    }
+    async fn child_check(&self, _: &Principal, _: Vec<String>) -> Result<Vec<Child>> {
+        no()
+    }
+    async fn child_cancel(&self, _: &Principal, _: String) -> Result<()> {
+        no()
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {
         no()

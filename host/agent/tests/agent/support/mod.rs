@@ -51,6 +51,8 @@ pub struct Script {
     turns: Mutex<VecDeque<Turn>>,
     /// What to answer when the script is over.
     forever: Mutex<Option<TurnFn>>,
+    /// What to answer when a summary is asked for; as to anything else where nothing is said.
+    summaries: Mutex<Option<TurnFn>>,
     pub requests: Mutex<Vec<Request>>,
     pub window: Mutex<Option<u64>>,
 }
@@ -103,6 +105,11 @@ impl Script {
         Arc::new(Self { forever: Mutex::new(Some(Box::new(turn))), ..Self::default() })
     }
 
+    /// Answers the n-th request for a summary with `turn(n)`.
+    pub fn summaries(&self, turn: impl Fn(usize) -> Turn + Send + 'static) {
+        *self.summaries.lock().unwrap() = Some(Box::new(turn));
+    }
+
     pub fn calls(&self) -> usize {
         self.requests.lock().unwrap().len()
     }
@@ -130,8 +137,10 @@ impl Models for Script {
 
     async fn stream(&self, request: Request, cancel: CancellationToken) -> Result<ResponseStream> {
         let n = self.calls();
+        let is_summary = request.system.as_deref().is_some_and(|it| it.contains("You keep the memory"));
         self.requests.lock().unwrap().push(request);
-        let next = self.turns.lock().unwrap().pop_front();
+        let summary = self.summaries.lock().unwrap().as_ref().filter(|_| is_summary).map(|turn| turn(n));
+        let next = summary.or_else(|| self.turns.lock().unwrap().pop_front());
         let turn = next.unwrap_or_else(|| match &*self.forever.lock().unwrap() {
             Some(turn) => turn(n),
             None => panic!("the script is over"),
