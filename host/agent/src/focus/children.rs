@@ -63,7 +63,7 @@ impl Focus {
         let plugin = by.authority.plugin().clone();
         let intent = intent(by, EffectKind::Child, "spawn", super::bounded(&new));
         let focus = self.clone();
-        let spawned: Spawned = self
+        let spawned: Result<Spawned> = self
             .effect(intent, move |acting| async move {
                 let parent = focus.cx().tenant.work(focus.0.work).await?;
                 focus.check_family(&parent).await?;
@@ -94,9 +94,16 @@ impl Focus {
                 focus.tell(Event::ChildSpawned { child: id, faculty, description });
                 Ok(Spawned { id, allowance })
             })
-            .await?;
+            .await;
+        let Spawned { id, allowance } = match spawned {
+            Ok(spawned) => spawned,
+            Err(error) => {
+                // There is no child of it, so that the next one may have its place.
+                lock(&self.0.children).spawned -= 1;
+                return Err(error);
+            }
+        };
         // Of a spawn that was answered from the journal, or made before a crash, nothing is set aside yet.
-        let Spawned { id, allowance } = spawned;
         let known = lock(&self.0.children).held.contains_key(&id);
         if !known {
             let reservation = self.0.spending.reserve(amount(allowance)).ok();
