@@ -21,8 +21,8 @@ use animus_core::{
         Plugin, PluginFault, Plugins, Renewed, SecretValue, Secrets, Skills, Tenant, Watch, Works,
     },
     work::{
-        Beat, Claim, Claimed, Counts, Disposal, FocusRecord, Host, HostRecord, Lease, MAX_DEPTH, NewWork, Settlement, State,
-        Submission, Submitted, Work, WorkFilter,
+        Beat, Claim, Claimed, Counts, Disposal, FocusRecord, Host, HostRecord, Lease, MAX_DEPTH, NewWork, Settlement,
+        State, Submission, Submitted, Work, WorkFilter,
     },
 };
 use async_trait::async_trait;
