@@ -24,6 +24,8 @@ const QUEUE: Duration = Duration::from_secs(30);
 const LIMITS: [(&str, &str); 3] =
     [("statement_timeout", "60s"), ("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "60s")];
 
+/// Makes an exception for the statements of one transaction that may take long.
+pub(super) const LONG: &str = "SET LOCAL statement_timeout = '15min'";
 /// The advisory lock of a host that opens the store.
 const OPENING: i64 = 0x616e_696d_7573;
 
