@@ -13,7 +13,7 @@ use animus_core::{
     Denial, Error, Gate, Result, Unlock,
     budget::{Allowance, Amount, Budget},
     event::Event,
-    grant::Capability,
+    grant::{Capability, Grant},
     id::{Digest, FocusId, WorkId},
     journal::{EffectKind, Intent, Outcome},
     plugins::PluginSet,
@@ -29,11 +29,14 @@ use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, Span};
 
-use self::{code::Sessions, skills::Active};
+use self::{children::Children, code::Sessions, noted::Noted, skills::Active};
 use crate::{engage::pages::Pages, measure, run::RunContext, spans};
 
+mod children;
 mod code;
+mod memory;
 mod model;
+mod noted;
 mod plugins;
 mod services;
 mod skills;
@@ -58,6 +61,8 @@ struct Inner {
     /// The right to write for this focus.
     lease: Lease,
     journal: Option<Arc<dyn Journal>>,
+    /// The most that it may hold.
+    cap: Option<Arc<Grant>>,
     /// Draws from the run's budget and has no limit of its own: it counts what this focus spent.
     spending: Budget,
     cancel: CancellationToken,
@@ -66,7 +71,9 @@ struct Inner {
     tasks: TaskTracker,
     pages: Mutex<Pages>,
     sessions: Mutex<Sessions>,
+    children: Mutex<Children>,
     active: Mutex<Active>,
+    noted: Mutex<Noted>,
     /// Held while skills become active, so that two calls of one turn do not activate the same one.
     activating: tokio::sync::Mutex<()>,
     /// How often it gained a skill or a plugin.
@@ -102,25 +109,38 @@ impl Focus {
     /// The host's side of a focus, which the store has begun.
     #[must_use]
     pub fn new(cx: RunContext, work: WorkId, lease: Lease) -> Self {
+        Self::capped(cx, work, lease, None)
+    }
+
+    /// The same for a focus that may hold no more than `cap`, whatever its faculty is granted.
+    pub(crate) fn capped(cx: RunContext, work: WorkId, lease: Lease, cap: Option<Arc<Grant>>) -> Self {
         let journal: Arc<dyn Journal> = cx.tenant.clone();
-        Self::build(cx, work, lease, Some(journal))
+        Self::build(cx, work, lease, Some(journal), cap)
     }
 
     /// The same without a journal, for measuring what a call costs by itself. Nothing can be recovered or audited from
     /// such a run; `animus` never makes one outside its benches.
     #[must_use]
     pub fn unjournaled(cx: RunContext, work: WorkId, id: FocusId) -> Self {
-        Self::build(cx, work, Lease { focus: id, token: 1 }, None)
+        Self::build(cx, work, Lease { focus: id, token: 1 }, None, None)
     }
 
-    fn build(cx: RunContext, work: WorkId, lease: Lease, journal: Option<Arc<dyn Journal>>) -> Self {
+    fn build(
+        cx: RunContext,
+        work: WorkId,
+        lease: Lease,
+        journal: Option<Arc<dyn Journal>>,
+        cap: Option<Arc<Grant>>,
+    ) -> Self {
         Self(Arc::new(Inner {
             spending: cx.budget.derive("focus", Allowance::default()),
             cancel: cx.cancel.child_token(),
             tasks: TaskTracker::new(),
             pages: Mutex::default(),
             sessions: Mutex::default(),
+            children: Mutex::default(),
             active: Mutex::default(),
+            noted: Mutex::default(),
             activating: tokio::sync::Mutex::default(),
             gains: AtomicU64::default(),
             plugins: Mutex::new(cx.plugins.clone()),
@@ -129,6 +149,7 @@ impl Focus {
             work,
             lease,
             journal,
+            cap,
         }))
     }
 
@@ -142,12 +163,17 @@ impl Focus {
             parent,
             cancel,
             workspace: self.0.cx.workspace.clone(),
+            cap: self.0.cap.clone(),
             services: Arc::new(self.clone()),
         }
     }
 
     pub(crate) fn cx(&self) -> &RunContext {
         &self.0.cx
+    }
+
+    fn spending(&self) -> &Budget {
+        &self.0.spending
     }
 
     /// What this focus spent so far.
@@ -205,6 +231,7 @@ impl Focus {
     /// Whether this run may call a tool, as far as the run goes: a plugin's own grant is another matter.
     pub(crate) fn in_reach(&self, tool: &str) -> bool {
         self.0.cx.tools.as_ref().is_none_or(|patterns| patterns.iter().any(|p| p.matches(tool)))
+            && self.0.cap.as_ref().is_none_or(|cap| cap.allows(&Capability::Tool(tool.to_owned())))
     }
 
     /// Calls a tool, unless this run may not.
@@ -219,7 +246,9 @@ impl Focus {
             return Err(unknown_tool(&name, known));
         }
         if !self.in_reach(&name) {
-            let command = Some(format!("repeat the run with --tool '{name}'"));
+            // What the work was submitted with cannot be widened.
+            let capped = self.0.cap.as_ref().is_some_and(|cap| !cap.allows(&Capability::Tool(name.clone())));
+            let command = (!capped).then(|| format!("repeat the run with --tool '{name}'"));
             let capability = Capability::Tool(name).to_string();
             let (gate, unlock) = (Gate::Principal, Unlock::AskOperator);
             return Err(self.refuse(Denial { who: caller, capability, gate, unlock, command }).await);
@@ -294,7 +323,7 @@ impl Focus {
             _ => (cancel.clone(), Duration::ZERO),
         };
         let seq = self.begin(intent).await?;
-        span.record("animus.journal.seq", seq);
+        span.record("animus.journal.seq", seq.map(trace::figure));
         let acting = Acting { seq, cancel: stop.clone() };
         let overdue = async {
             cancel.cancelled().await;

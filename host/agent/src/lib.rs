@@ -8,11 +8,14 @@
 
 mod charge;
 mod content;
+pub mod control;
 mod conversation;
 mod engage;
+pub mod events;
 mod focus;
 mod lease;
 mod measure;
+pub mod memory;
 mod run;
 mod slot;
 mod spans;
@@ -21,6 +24,7 @@ pub use engage::pairing;
 pub use focus::Focus;
 pub use lease::LEASE_MS;
 pub use run::{
-    CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, operate, pinned, run, run_claimed, run_script,
+    CallReport, Place, RunContext, RunReport, Script, ScriptReport, Terms, call_tool, operate, pinned, run,
+    run_claimed, run_script,
 };
 pub use slot::Slot;

@@ -61,6 +61,16 @@ fn policy(name: &str) -> Option<&'static str> {
         "notes" => Some("memory = ['read', 'write']"),
         // It holds nothing; these bound each program, under the limits of whoever has it run.
         "python" => Some("limits = { wall_ms = 600_000, cpu_ms = 300_000, memory_bytes = 536_870_912 }"),
+        // It asks for nothing.
+        "transform" => Some(""),
+        "researcher" => Some(
+            "llm = { roles = ['*'], max_tokens = 16000 }\n\
+             ledger = ['append']\n\
+             tool = ['*']\n\
+             interpreter = ['python']\n\
+             spawn-child = { faculties = ['*'], max = 8 }\n\
+             limits = { wall_ms = 14_400_000 }",
+        ),
         _ => None,
     }
 }
@@ -175,7 +185,7 @@ mod tests {
     #[test]
     fn every_plugin_is_granted_exactly_what_its_manifest_requests_except_web() {
         let names: Vec<_> = PLUGINS.iter().map(|plugin| plugin.name).collect();
-        assert_eq!(names, ["assistant", "fs", "notes", "python", "web"]);
+        assert_eq!(names, ["assistant", "fs", "notes", "python", "researcher", "transform", "web"]);
         for plugin in PLUGINS {
             assert_eq!(Digest::of(plugin.wasm).to_string(), plugin.digest);
             let manifest = Manifest::parse(package::manifest_of(plugin.wasm).unwrap().unwrap()).unwrap();

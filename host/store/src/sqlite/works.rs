@@ -136,12 +136,13 @@ impl Works for Handle {
         let most = limit(&filter);
         let rows = sqlx::query(
             "SELECT * FROM works WHERE tenant = ?1 AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR faculty = ?3)
-             AND (?4 IS NULL OR parent = ?4) ORDER BY id DESC LIMIT ?5",
+             AND (?4 IS NULL OR parent = ?4) AND (?5 IS NULL OR id < ?5) ORDER BY id DESC LIMIT ?6",
         )
         .bind(self.t())
         .bind(filter.state.map(State::as_str))
         .bind(filter.faculty)
         .bind(filter.parent.map(|id| id.to_string()))
+        .bind(filter.before.map(|id| id.to_string()))
         .bind(most)
         .fetch_all(self.pool.readers())
         .await;
@@ -259,11 +260,13 @@ impl Works for Handle {
         let row = sqlx::query(
             "SELECT min(at) AS at FROM (
                  SELECT min(not_before_ms) AS at FROM works
-                 WHERE tenant = ?1 AND state = 'queued' AND disposal = 'queue'
+                 WHERE tenant = ?1 AND state = 'queued' AND disposal = 'queue' AND not_before_ms > ?2
                  UNION ALL
-                 SELECT min(lease_until_ms) FROM focuses WHERE tenant = ?1 AND ended_ms IS NULL)",
+                 SELECT min(lease_until_ms) FROM focuses
+                 WHERE tenant = ?1 AND ended_ms IS NULL AND lease_until_ms > ?2)",
         )
         .bind(self.t())
+        .bind(now_ms())
         .fetch_one(self.pool.readers())
         .await;
         row.during("look when work is due")?.maybe_number("at")
