@@ -17,8 +17,8 @@ use super::{
 
 /// The most connections of one host to its store.
 const CONNECTIONS: u32 = 10;
-/// How long a call waits for a connection of its own process, behind at most as many calls as foci run.
-const QUEUE: Duration = Duration::from_secs(30);
+/// How long a call waits for a connection of its own process, behind as many calls as foci run and clients ask.
+const QUEUE: Duration = Duration::from_secs(120);
 /// How long the server works on one statement, waits for another's lock, and keeps a transaction whose host is silent.
 /// A transaction here takes milliseconds; one with an artifact of tens of megabytes, seconds.
 const LIMITS: [(&str, &str); 3] =
