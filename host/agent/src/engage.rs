@@ -87,7 +87,8 @@ impl<'a> Engage<'a> {
         focus.orient(by, &prompt).await?;
         let offered = offered(focus, by, &patterns);
         let written = focus.ledger_read(by, Filter::default()).await?;
-        let system = prompt::system(&system, &written);
+        let around = focus.awareness(by).await?;
+        let system = prompt::system(&system, &written, &around);
         let request = Request {
             model: role,
             system: Some(system.clone() + &focus.skill_prompts()),

@@ -1,6 +1,8 @@
-//! Memories and embeddings, as effects of a focus.
+//! Memories, embeddings and what a focus is told of others, as effects of a focus.
 //!
 //! The journal holds of a memory its digest and not its text: who forgets a memory should not find it there again.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use animus_core::{
     Error, Result,
@@ -15,6 +17,7 @@ use serde_json::json;
 
 use super::{Focus, services::intent};
 use crate::{
+    awareness::digest,
     charge::Charge,
     measure,
     memory::{embedding, one, part, served_here},
@@ -71,6 +74,21 @@ impl Focus {
                 Ok(None)
             }
         }
+    }
+
+    /// What this focus is told of other work, the same when it is resumed; empty when it is told nothing.
+    pub(crate) async fn awareness(&self, by: &Principal) -> Result<String> {
+        let config = self.cx().faculty.awareness;
+        if !config.enabled {
+            return Ok(String::new());
+        }
+        let (tenant, own) = (self.cx().tenant.clone(), self.0.work);
+        self.effect(intent(by, EffectKind::Host, "awareness", json!({})), move |_| async move {
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+            digest(&*tenant, own, &config, now_ms).await
+        })
+        .await
     }
 
     pub(super) async fn store_memory(

@@ -14,6 +14,7 @@ use animus_core::{
     budget::{Allowance, Budget},
     code::{Description, Program, Ran, Tested},
     event::{Event, Watcher},
+    faculty::{Awareness, FacultyConfig},
     grant::{Grant, LedgerAccess, LlmGrant},
     id::{Digest, PluginName},
     llm::{
@@ -403,7 +404,11 @@ impl Bench {
             tools: None,
             workspace: None,
             host: Host::this("test"),
-            faculty: Arc::default(),
+            // What a focus is told of others has tests of its own.
+            faculty: Arc::new(FacultyConfig {
+                awareness: Awareness { enabled: false, ..Awareness::default() },
+                ..FacultyConfig::default()
+            }),
             slot: None,
             cancel: CancellationToken::new(),
         };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use animus_core::{
-    Error, Result,
+    Error, Result, awareness,
     budget::Allowance,
     event::Event,
     grant::Grant,
@@ -36,6 +36,9 @@ struct Kept {
     audit: Vec<(String, String, String, Value)>,
     happened: Vec<String>,
     settlements: Vec<Settlement>,
+    /// What there is of other work, and who asked for it.
+    around: awareness::Rows,
+    looked: Vec<awareness::Query>,
 }
 
 pub struct FakeTenant {
@@ -111,6 +114,15 @@ impl FakeTenant {
         self.kept.lock().unwrap().settlements.last().unwrap().clone()
     }
 
+    /// From now on other work is there; and how often anybody looked.
+    pub fn others(&self, around: awareness::Rows) {
+        self.kept.lock().unwrap().around = around;
+    }
+
+    pub fn looked(&self) -> Vec<awareness::Query> {
+        self.kept.lock().unwrap().looked.clone()
+    }
+
     /// Notes that something happened, for [`Self::order`].
     pub fn happens(&self, what: impl Into<String>) {
         self.kept.lock().unwrap().happened.push(what.into());
@@ -141,6 +153,11 @@ impl Works for FakeTenant {
     }
     async fn works_by_prefix(&self, _: &str, _: u32) -> Result<Vec<Work>> {
         unused()
+    }
+    async fn awareness(&self, query: awareness::Query) -> Result<awareness::Rows> {
+        let mut kept = self.kept.lock().unwrap();
+        kept.looked.push(query);
+        Ok(kept.around.clone())
     }
     async fn work_counts(&self) -> Result<Counts> {
         unused()
