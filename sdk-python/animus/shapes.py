@@ -210,6 +210,40 @@ class Response:
     model: str
 
 
+class ChildState(Enum):
+    QUEUED = 0
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELLED = 4
+
+
+@dataclass
+class NewChild:
+    faculty: str
+    description: str
+    params: str
+    priority: int | None
+    max_tokens: int | None
+    max_cost: int | None
+    dedup_key: str | None
+
+
+@dataclass
+class Child:
+    id: str
+    faculty: str
+    state: ChildState
+    success: bool
+    summary: str
+    data: str | None = None
+    error: str | None = None
+    ledger: str = ""
+    cut: bool = False
+    tokens: int = 0
+    cost_microusd: int = 0
+
+
 @dataclass
 class Module:
     name: str

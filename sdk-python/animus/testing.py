@@ -39,11 +39,14 @@ class FakeHost:
         """The ledger."""
         self.items: dict[str, Any] = {}
         """The memory, by id."""
+        self.children: list[Any] = []
+        """Each child that was spawned, as in `animus:spawn-child`; they have ended at once."""
         self._earlier: dict[str, list[Any]] = {}
         self.asked: list[str] = []
         """The functions of the host that were called, such as `tool.describe`."""
         self._tools: dict[str, tuple[Any, Callable[..., Any]]] = {}
         self._answers: list[str] = []
+        self._worker: Callable[[str, str, dict[str, Any]], Any] | None = None
         self._denied: list[str] = []
         self._before: list[Any] = []
 
@@ -90,8 +93,14 @@ class FakeHost:
         """Answer the next requests to a model with these texts, in their order."""
         self._answers += texts
 
+    def add_worker(self, work: Callable[[str, str, dict[str, Any]], Any]) -> None:
+        """Have children done by `work(faculty, description, params)`. What it returns is the child's summary, of a dict
+        its data; what it raises of `animus.errors` makes it a child that failed."""
+        self._worker = work
+
     def deny(self, *capabilities: str) -> None:
-        """Refuse these: `tool:fs.write_file`, `tool:fs.*`, `ledger:append`, `memory:write`, `llm:fast`."""
+        """Refuse these: `tool:fs.write_file`, `tool:fs.*`, `ledger:append`, `memory:write`, `llm:fast`,
+        `spawn-child:assistant`."""
         self._denied += capabilities
 
     def interface(self, name: str) -> Any:
@@ -236,6 +245,39 @@ class FakeHost:
         if id not in self.items:
             raise _err("NotFound", f"no memory '{id}'")
         return self.items[id]
+
+    def _spawn_child(self) -> Any:
+        return SimpleNamespace(
+            NewChild=shapes.NewChild,
+            spawn=self._spawn,
+            await_=lambda ids, timeout_ms: self._children("await", ids),
+            check=lambda ids: self._children("check", ids),
+            cancel=lambda id: self._children("cancel", [id]) and None,
+        )
+
+    def _spawn(self, new: Any) -> str:
+        self._check("spawn_child.spawn", f"spawn-child:{new.faculty}")
+        child = shapes.Child(f"c{len(self.children) + 1}", new.faculty, shapes.ChildState.COMPLETED, True, "")
+        try:
+            if self._worker is None:
+                raise errors.Unavailable("the fake host has nobody who does it; give it one with add_worker")
+            answer = self._worker(new.faculty, new.description, json.loads(new.params))
+            if isinstance(answer, dict):
+                child.data = json.dumps(answer)
+            else:
+                child.summary = str(answer)
+        except errors.Error as error:
+            child.state, child.success, child.error = shapes.ChildState.FAILED, False, str(error)
+        self.children.append(child)
+        return child.id
+
+    def _children(self, function: str, ids: list[str]) -> list[Any]:
+        self._check(f"spawn_child.{function}", "spawn-child")
+        known = {child.id: child for child in self.children}
+        for id in ids:
+            if id not in known:
+                raise _err("NotFound", f"this work has no child '{id}'")
+        return [known[id] for id in ids]
 
     def _llm(self) -> Any:
         names = ("Request", "Message", "Role", "Content_Text")

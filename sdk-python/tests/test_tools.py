@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from animus import errors, ledger, llm, memory, tools  # noqa: E402
+from animus import children, errors, ledger, llm, memory, tools  # noqa: E402
 from animus.plugin import ToolOutput  # noqa: E402
 from animus.testing import FakeHost  # noqa: E402
 
@@ -176,6 +176,26 @@ class Looks(Host):
 
 
 class Others(Host):
+    def test_children(self) -> None:
+        def work(faculty: str, description: str, params: dict[str, typing.Any]) -> typing.Any:
+            if description == "fail":
+                raise errors.Invalid("no")
+            return {"faculty": faculty, **params} if params else description.upper()
+
+        self.host.add_worker(work)
+        ids = [children.spawn("assistant", "a"), children.spawn("assistant", "fail"), children.spawn("x", "b", {"n": 1})]
+        first, failed, last = children.await_(ids)
+        self.assertEqual((first.state, first.success, first.summary), ("completed", True, "A"))
+        self.assertEqual((failed.state, failed.success, failed.error), ("failed", False, "no"))
+        self.assertEqual(last.data, {"faculty": "x", "n": 1})
+        self.assertEqual(children.check(ids[0])[0], first)
+        children.cancel(ids[0])
+        with self.assertRaises(errors.NotFound):
+            children.await_(["c9"])
+        self.host.deny("spawn-child:x")
+        with self.assertRaises(errors.Denied):
+            children.spawn("x", "c")
+
     def test_the_ledger(self) -> None:
         self.assertEqual(ledger.append("finding", "it rains"), 1)
         ledger.append("step", "went home")

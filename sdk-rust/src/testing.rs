@@ -17,6 +17,7 @@
 //!
 //! Files are those of the machine: have what reads them take the folder.
 
+mod children;
 mod memories;
 pub(crate) mod seam;
 
@@ -31,6 +32,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Annotations, Denial, Error, Gate, Result, Tool, ToolOutput, Unlock,
+    children::{Child, NewChild},
     code::{Outcome, Program},
     engage::{Engagement, Options},
     http,
@@ -70,6 +72,7 @@ struct State {
     config: BTreeMap<String, String>,
     interpreters: BTreeMap<String, Interpreter>,
     engage: Option<Loop>,
+    worker: Option<children::Worker>,
     web: Option<Web>,
     answers: RefCell<VecDeque<Result<Response>>>,
     seen: RefCell<Seen>,
@@ -85,6 +88,7 @@ struct Seen {
     programs: Vec<(String, Program)>,
     fetches: Vec<http::Request>,
     entries: Vec<Entry>,
+    children: Vec<(NewChild, Child)>,
 }
 
 thread_local! {
@@ -98,7 +102,7 @@ impl FakeHost {
     }
 
     /// Grants these and no others, in the words of grants: `ledger:append`, `ledger:read`, `memory:read`,
-    /// `memory:write`, `llm:fast`, `tool:fs.read_file`, `interpreter:python`, `http:GET example.org:443`; a `*` at the end stands for anything. The
+    /// `memory:write`, `llm:fast`, `tool:fs.read_file`, `interpreter:python`, `spawn-child:assistant`, `http:GET example.org:443`; a `*` at the end stands for anything. The
     /// rest is refused with [`Error::Denied`]. Configuration needs no grant.
     pub fn grant<C: Into<String>>(mut self, capabilities: impl IntoIterator<Item = C>) -> Self {
         self.0.granted.get_or_insert_default().extend(capabilities.into_iter().map(Into::into));
@@ -150,6 +154,13 @@ impl FakeHost {
         self
     }
 
+    /// Has children done by this function, each when it is spawned: what it returns is the child's summary, and an error
+    /// makes it a child that failed.
+    pub fn worker(mut self, work: impl Fn(&NewChild) -> Result<String> + 'static) -> Self {
+        self.0.worker = Some(Rc::new(work));
+        self
+    }
+
     /// Has an interpreter, such as `python`.
     pub fn interpreter(mut self, name: &str, run: impl Fn(&Program) -> Result<Outcome> + 'static) -> Self {
         self.0.interpreters.insert(name.to_owned(), Rc::new(run));
@@ -190,6 +201,11 @@ impl Serving {
     /// The agent loops that were begun.
     pub fn engagements(&self) -> Vec<Options> {
         self.0.seen.borrow().engagements.clone()
+    }
+
+    /// The children that were spawned, each with how it ended.
+    pub fn children(&self) -> Vec<(NewChild, Child)> {
+        self.0.seen.borrow().children.clone()
     }
 
     /// The programs that were run, each with its interpreter.

@@ -22,7 +22,8 @@ pub(crate) fn message_tokens(message: &Message) -> u64 {
     message.content.iter().map(content_tokens).sum()
 }
 
-fn content_tokens(content: &Content) -> u64 {
+/// The estimated tokens of one part of a message.
+pub(crate) fn content_tokens(content: &Content) -> u64 {
     match content {
         Content::Text { text } => tokens_of(text.len()),
         Content::Image(_) => IMAGE_TOKENS,
@@ -87,6 +88,12 @@ impl Charge {
     /// The estimated tokens of the request.
     pub(crate) fn estimate(&self) -> u64 {
         self.estimate.input_tokens
+    }
+
+    /// Of a call that the journal answers: it costs what it cost.
+    pub(crate) fn answered(conversation: &Conversation) -> Self {
+        let estimate = Usage { input_tokens: conversation.weight().tokens, ..Usage::default() };
+        Self { reservation: None, price: None, estimate, dispatched: false }
     }
 
     /// From here on the call costs something, whatever happens.

@@ -9,24 +9,29 @@ use animus_core::{
     Error, Result,
     event::Event,
     grant::{Capability, Pattern},
-    ledger::Filter,
+    ledger::Entry,
     llm::{Message, Request, Response, Role, Stop, ToolDefinition, ToolUse},
-    services::{Ending, EngageOptions, Engagement, Principal, Services as _},
+    services::{Ending, EngageOptions, Engagement, Principal},
     tool::Tool,
 };
 
 use tracing::Instrument as _;
 
+use self::start::Start;
+
 use crate::{conversation::Conversation, focus::Focus, measure, spans};
 
+mod children;
 mod context;
 mod engine_tools;
 mod execute_code;
+mod hygiene;
 pub(crate) mod pages;
 pub mod pairing;
 mod prompt;
 mod repeat;
 mod skills;
+mod start;
 mod tools;
 
 /// Model calls of one loop, where the faculty does not say.
@@ -59,6 +64,22 @@ struct Engage<'a> {
     conversation: Conversation,
     /// The largest request, in tokens: what the window leaves beside the longest answer.
     room: u64,
+    /// From this size on the conversation is made shorter, in tokens.
+    threshold: u64,
+    /// What the model can take and answer together, in tokens.
+    window: u64,
+    /// The vendor refused the last request as too long.
+    overflowed: bool,
+    /// What stands for the messages that went.
+    context: context::Context,
+    /// How many ledger entries of the focus were looked at.
+    seen: u64,
+    /// The newest entries that were appended since the loop began; more than stand in a message are not kept.
+    appended: Vec<Entry>,
+    /// Turns without a ledger entry.
+    idle: u32,
+    /// Turns in a row with arguments that could not be read.
+    malformed: u32,
     max_turns: u32,
     /// Identifiers of tool requests so far.
     ids: HashSet<String>,
@@ -84,11 +105,9 @@ impl<'a> Engage<'a> {
             ));
         }
         let patterns: Vec<Pattern> = tools.iter().map(|pattern| pattern.parse()).collect::<Result<_>>()?;
-        focus.orient(by, &prompt).await?;
-        let offered = offered(focus, by, &patterns);
-        let written = focus.ledger_read(by, Filter::default()).await?;
-        let around = focus.awareness(by).await?;
-        let system = prompt::system(&system, &written, &around);
+        let start = Start::of(focus, by, &prompt, system).await?;
+        let system = start.system;
+        let offered = offered(focus, by, &patterns, Some(start.tools));
         let request = Request {
             model: role,
             system: Some(system.clone() + &focus.skill_prompts()),
@@ -106,6 +125,14 @@ impl<'a> Engage<'a> {
             offered,
             conversation: Conversation::new(request),
             room: model.context_window.saturating_sub(max_tokens.into()),
+            threshold: hygiene::threshold(model.context_window, focus.cx().faculty.engage.compact_threshold),
+            window: model.context_window,
+            overflowed: false,
+            context: context::Context::default(),
+            seen: focus.appended(u64::MAX).0,
+            appended: Vec::new(),
+            idle: 0,
+            malformed: 0,
             max_turns: max_turns.unwrap_or(TURNS).min(MOST_TURNS),
             ids: HashSet::new(),
             repeats: repeat::Repeats::default(),
@@ -122,8 +149,15 @@ impl<'a> Engage<'a> {
                 return Ok(Ending::Cancelled);
             }
             let iteration = spans::iteration(self.turns + 1);
-            if !iteration.in_scope(|| self.make_room()) {
-                return Ok(Ending::ContextFull);
+            match self.make_room().instrument(iteration.clone()).await {
+                Err(Error::Cancelled) => return Ok(Ending::Cancelled),
+                room => match room? {
+                    Some(()) => {}
+                    None => {
+                        self.focus.notice("the conversation no longer fits the model's window");
+                        return Ok(Ending::ContextFull);
+                    }
+                },
             }
             let prepared = match self.focus.prepare_next(&self.conversation) {
                 Err(Error::BudgetExhausted(why)) => {
@@ -139,10 +173,12 @@ impl<'a> Engage<'a> {
                     Err(error) if error.is_context_overflow() => {
                         // Estimates err; the vendor's word counts. Every time this leaves less room, so it comes to an end.
                         self.room = self.conversation.weight().tokens.saturating_mul(3) / 4;
+                        self.overflowed = true;
                         continue;
                     }
                     response => response?,
                 };
+            self.overflowed = false;
             let message = pairing::adopt(message, &mut self.ids);
             let text = message.text();
             self.focus.tell(Event::Message { turn: self.turns, text: text.clone(), stop: stop.clone(), model });
@@ -167,7 +203,11 @@ impl<'a> Engage<'a> {
             measure::turn(&self.by.tenant, self.by.authority.plugin().as_str(), requests.len());
             let answers = self.answer(&requests, &stop).instrument(iteration).await;
             self.tool_calls = self.tool_calls.saturating_add(u32::try_from(requests.len()).unwrap_or(u32::MAX));
-            self.conversation.extend([message, Message { role: Role::User, content: answers.results }]);
+            let mut content = answers.results;
+            content.extend(self.nudge());
+            self.conversation.extend([message, Message { role: Role::User, content }]);
+            self.end_turn();
+            self.lengthen_answers(&requests, &stop)?;
             self.renew();
             if answers.repetition {
                 return Ok(Ending::Repetition);
@@ -183,29 +223,19 @@ impl<'a> Engage<'a> {
             return;
         }
         let system = self.system.clone() + &self.focus.skill_prompts();
-        let offered = offered(self.focus, self.by, &self.patterns);
+        let offered = offered(self.focus, self.by, &self.patterns, None);
         self.conversation.reframe(system, offered.values().map(|tool| definition(tool)).collect());
         self.offered = offered;
-    }
-
-    fn make_room(&mut self) -> bool {
-        let dropped = context::fit(&mut self.conversation, self.room, &mut self.focus.pages());
-        match dropped {
-            None => self.focus.notice("the conversation no longer fits the model's window"),
-            Some(0) => {}
-            Some(n) => self.focus.notice(format!("{n} old tool results were dropped to make room")),
-        }
-        dropped.is_some()
     }
 }
 
 /// The host's own tools, and what `patterns`, the run and the plugin's grant all allow.
-fn offered(focus: &Focus, by: &Principal, patterns: &[Pattern]) -> BTreeMap<String, Arc<Tool>> {
+fn offered(focus: &Focus, by: &Principal, patterns: &[Pattern], own: Option<Vec<Tool>>) -> BTreeMap<String, Arc<Tool>> {
     let granted = by.authority.effective();
     let plugins = focus.tools_in_reach().into_iter().filter(|tool| {
         patterns.iter().any(|p| p.matches(&tool.name)) && granted.allows(&Capability::Tool(tool.name.clone()))
     });
-    let host = engine_tools::definitions(focus, by).into_iter().map(Arc::new);
+    let host = own.unwrap_or_else(|| engine_tools::definitions(focus, by)).into_iter().map(Arc::new);
     plugins.chain(host).map(|tool| (tool.name.clone(), tool)).collect()
 }
 

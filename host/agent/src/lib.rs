@@ -9,12 +9,16 @@
 pub mod awareness;
 mod charge;
 mod content;
+pub mod control;
 mod conversation;
 mod engage;
+pub mod events;
 mod focus;
 mod lease;
 mod measure;
 pub mod memory;
+mod phases;
+mod retrace;
 mod run;
 mod slot;
 mod spans;
@@ -22,7 +26,9 @@ mod spans;
 pub use engage::pairing;
 pub use focus::Focus;
 pub use lease::LEASE_MS;
+pub use retrace::{Retrace, Retraced, Verdict, fork, retrace};
 pub use run::{
-    CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, operate, pinned, run, run_claimed, run_script,
+    CallReport, Place, RunContext, RunReport, Script, ScriptReport, Terms, call_tool, operate, pinned, run,
+    run_claimed, run_script,
 };
 pub use slot::Slot;

@@ -9,14 +9,14 @@ use animus_core::{
     Denial, Error, Gate, Unlock,
     event::{Event, Watcher},
     grant::{Capability, Grant},
-    id::TenantId,
+    id::{Digest, TenantId},
     llm::{EMBED_ROLE, Models as _},
     plugins::PluginSet as _,
-    store::{NewGeneration, Plugin, PluginState, Store as _, Tenant},
+    store::{NewGeneration, Plugin, PluginState, Store, Tenant},
 };
 use animus_llm::{Candidates, Router};
 use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Prepared, Registry, Snapshot, skill::Forge};
-use animus_store::{MasterKey, Sqlite};
+use animus_store::{MasterKey, Postgres, Sqlite};
 use tokio::sync::{OnceCell, broadcast::Receiver};
 
 use crate::{
@@ -31,15 +31,18 @@ use crate::{
 
 /// The role that a model named on the command line gets.
 const COMMAND_LINE: &str = "command-line";
+/// Names the database of the store; it wins over the configuration.
+const DATABASE: &str = "DATABASE_URL";
 /// The role of requests that name none.
 const DEFAULT: &str = "default";
 
-/// The folders, streams and rooms of this process.
+/// The folders, streams and rooms of this process. Clones share them.
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) out: Out,
     pub(crate) home: Home,
-    store: OnceCell<Sqlite>,
-    registry: OnceCell<Arc<Registry>>,
+    store: Arc<OnceCell<Arc<dyn Store>>>,
+    registry: Arc<OnceCell<Arc<Registry>>>,
 }
 
 /// What work runs with.
@@ -52,7 +55,7 @@ pub(crate) struct Host {
 
 impl Context {
     pub(crate) fn new(out: Out, home: Home) -> Self {
-        Self { out, home, store: OnceCell::new(), registry: OnceCell::new() }
+        Self { out, home, store: Arc::default(), registry: Arc::default() }
     }
 
     /// The folder that plugins may see as `$workspace`.
@@ -67,16 +70,43 @@ impl Context {
         Config::load(self.home.path(), folder)
     }
 
-    /// The store.
-    pub(crate) async fn store(&self) -> Result<&Sqlite> {
+    /// The store: the Postgres database that `DATABASE_URL` or the operator's configuration names, or else a file in the
+    /// home folder.
+    pub(crate) async fn store(&self) -> Result<&Arc<dyn Store>> {
         let open = async {
             let key = MasterKey::load_or_create(&self.home.key())?;
-            let path = self.home.database();
-            let store = Sqlite::open(&path, key).await?;
-            tracing::debug!(path = %path.display(), "the store is open");
+            let store: Arc<dyn Store> = match self.database()? {
+                Some(url) => Arc::new(Postgres::open(&url, key).await?),
+                None => Arc::new(Sqlite::open(&self.home.database(), key).await?),
+            };
+            tracing::debug!("the store is open");
             Ok(store)
         };
         self.store.get_or_try_init(|| open).await
+    }
+
+    /// The URL of the Postgres database that holds the store, if it is in one. A `DATABASE_URL` of another kind is that of
+    /// another program, which is often set in the same shell.
+    fn database(&self) -> Result<Option<String>> {
+        let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+        if let Some(url) = std::env::var(DATABASE).ok().filter(|url| is_postgres(url)) {
+            return Ok(Some(url));
+        }
+        match Config::of_operator(self.home.path())?.store.url {
+            Some(url) if !is_postgres(&url) => {
+                Err(Fault::invalid("store.url in animus.toml is no URL of a Postgres database")
+                    .advise("write postgres://USER:PASSWORD@HOST:PORT/DATABASE, or remove the key"))
+            }
+            url => Ok(url),
+        }
+    }
+
+    /// The file with the names of what ships that the store was given by this home, one a line: what the operator removed
+    /// does not come back by itself. One for each store, by the place of the database without who connects to it.
+    pub(crate) fn given(&self) -> Result<PathBuf> {
+        let Some(url) = self.database()? else { return Ok(self.home.given(None)) };
+        let place = url.rsplit_once('@').map_or(url.as_str(), |(_, place)| place);
+        Ok(self.home.given(Some(&Digest::of(place.as_bytes()).short())))
     }
 
     /// The one tenant of this host.

@@ -4,6 +4,7 @@ mod bundled;
 mod cmd;
 mod config;
 mod context;
+mod faculties;
 mod fault;
 mod home;
 mod interrupt;
@@ -11,6 +12,7 @@ mod keys;
 mod machine;
 mod out;
 mod sdk;
+mod serve;
 mod telemetry;
 mod watch;
 

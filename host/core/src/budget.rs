@@ -16,6 +16,18 @@ pub struct Allowance {
     pub microusd: Option<u64>,
 }
 
+impl Allowance {
+    /// The lower of both, where both or either speaks.
+    #[must_use]
+    pub fn meet(self, other: Self) -> Self {
+        let lower = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Self { tokens: lower(self.tokens, other.tokens), microusd: lower(self.microusd, other.microusd) }
+    }
+}
+
 /// An amount spent or reserved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
@@ -26,7 +38,9 @@ pub struct Amount {
 }
 
 impl Amount {
-    fn plus(self, other: Self) -> Self {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self {
             tokens: self.tokens.saturating_add(other.tokens),
             microusd: self.microusd.saturating_add(other.microusd),
@@ -127,6 +141,18 @@ impl Budget {
         Ok(own)
     }
 
+    /// Counts what was spent already, here and in every budget above, whatever is left: a focus that is resumed does not
+    /// pay again, but what it spent before is gone.
+    pub fn spend(&self, amount: Amount) {
+        {
+            let mut state = self.lock();
+            state.spent = state.spent.plus(amount);
+        }
+        if let Some(parent) = &self.0.parent {
+            parent.spend(amount);
+        }
+    }
+
     /// How much is used.
     #[must_use]
     pub fn standing(&self) -> Standing {
@@ -143,6 +169,18 @@ impl Budget {
             percent: share(state.spent.tokens, self.0.allowance.tokens)
                 .max(share(state.spent.microusd, self.0.allowance.microusd)),
         }
+    }
+
+    /// What is neither spent nor reserved, here and in every budget above; the least of them counts.
+    #[must_use]
+    pub fn left(&self) -> Allowance {
+        let Standing { spent, reserved, allowance, .. } = self.standing();
+        let used = spent.plus(reserved);
+        let own = Allowance {
+            tokens: allowance.tokens.map(|most| most.saturating_sub(used.tokens)),
+            microusd: allowance.microusd.map(|most| most.saturating_sub(used.microusd)),
+        };
+        self.0.parent.as_ref().map_or(own, |parent| own.meet(parent.left()))
     }
 
     /// The highest of [`WARNINGS`] that was crossed since this was last asked; each is told once.
@@ -166,6 +204,12 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// How much is set aside.
+    #[must_use]
+    pub fn amount(&self) -> Amount {
+        self.amount
+    }
+
     /// Records what was really spent, which may exceed what was reserved, and releases the rest.
     pub fn settle(mut self, actual: Amount) {
         self.record(actual);
@@ -217,6 +261,15 @@ mod tests {
         child.reserve(tokens(50)).unwrap().settle(tokens(50));
         assert_eq!(parent.standing().spent, tokens(50));
         assert!(parent.reserve(tokens(1)).is_err());
+    }
+
+    #[test]
+    fn what_was_spent_before_counts_even_beyond_the_allowance() {
+        let day = Budget::new("day", Allowance { tokens: Some(10), microusd: None });
+        let run = day.derive("run", Allowance::default());
+        run.spend(tokens(11));
+        assert_eq!((run.standing().spent, day.standing().spent), (tokens(11), tokens(11)));
+        assert!(run.reserve(tokens(1)).is_err());
     }
 
     #[test]

@@ -7,9 +7,11 @@
 pub mod authority;
 pub mod awareness;
 pub mod budget;
+pub mod child;
 pub mod code;
 pub mod error;
 pub mod event;
+pub mod faculties;
 pub mod faculty;
 pub mod grant;
 pub mod id;

@@ -1,6 +1,13 @@
 //! What a running plugin reaches in the host: the port from the runtime's capabilities to the focus it runs in.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -9,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Denial, Result,
     authority::Authority,
+    child::{Child, NewChild},
     code::{Program, Ran},
+    grant::Grant,
     id::{Digest, FocusId, MemoryId, TenantId, WorkId},
     journal::{Intent, Outcome},
     ledger::{Entry, EntryType, Filter},
@@ -51,8 +60,51 @@ pub struct CallContext {
     pub cancel: CancellationToken,
     /// The folder that `$workspace` in a path grant stands for.
     pub workspace: Option<PathBuf>,
+    /// The most that whoever acts for the focus itself, at depth 0, may hold, whatever it is granted. Tools that it calls
+    /// run under their own grants.
+    pub cap: Option<Arc<Grant>>,
     /// The host's side of the focus.
     pub services: Arc<dyn Services>,
+    /// What the plugin reads as time and randomness, where it is to run again alike; the real ones otherwise.
+    pub deterministic: Option<Deterministic>,
+}
+
+/// The time and randomness of a program that runs again when its focus is resumed, and must ask for the same then.
+#[derive(Clone, Debug)]
+pub struct Deterministic {
+    /// The time.
+    pub clock: Arc<VirtualClock>,
+    /// What all random numbers come from. It follows from public identifiers, so it is no secret: such a program keeps no
+    /// keys, and must make none.
+    pub seed: [u8; 32],
+}
+
+/// A clock that goes on when the program gets an answer or sleeps, and stands still otherwise.
+#[derive(Debug, Default)]
+pub struct VirtualClock(AtomicU64);
+
+impl VirtualClock {
+    /// A clock at a time, in milliseconds since the epoch.
+    #[must_use]
+    pub fn at(ms: u64) -> Self {
+        Self(AtomicU64::new(ms.saturating_mul(1_000_000)))
+    }
+
+    /// Goes on to a time, in milliseconds since the epoch; never back.
+    pub fn advance(&self, ms: u64) {
+        self.advance_ns(ms.saturating_mul(1_000_000));
+    }
+
+    /// The same in nanoseconds.
+    pub fn advance_ns(&self, ns: u64) {
+        self.0.fetch_max(ns, Ordering::AcqRel);
+    }
+
+    /// The time since the epoch.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Acquire))
+    }
 }
 
 /// How to run the engage loop; see `animus:faculty/engage.options`.
@@ -174,6 +226,19 @@ pub trait Services: Send + Sync {
 
     /// Has an interpreter plugin run a program as `by`. The runtime has checked that `by` may.
     async fn code_run(&self, by: &Principal, interpreter: &str, program: Program) -> Result<Ran>;
+
+    /// Gives work to another faculty. The runtime has checked that `by` may.
+    async fn child_spawn(&self, by: &Principal, new: NewChild) -> Result<WorkId>;
+
+    /// Waits until all of these children have ended, and returns them in this order. Ids as the caller wrote them: one
+    /// that is none of this work's children is not found, whether there is such an item or not.
+    async fn child_await(&self, by: &Principal, ids: Vec<String>, timeout_ms: u64) -> Result<Vec<Child>>;
+
+    /// Where these children stand now, in this order.
+    async fn child_check(&self, by: &Principal, ids: Vec<String>) -> Result<Vec<Child>>;
+
+    /// Asks for the end of a child and of its own.
+    async fn child_cancel(&self, by: &Principal, id: String) -> Result<()>;
 
     /// Runs the engage loop as `by`.
     async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement>;

@@ -16,7 +16,10 @@ use crate::{
     ledger::EntryType,
     memory,
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
-    work::{Claim, Claimed, Counts, FocusRecord, Lease, NewWork, Settlement, State, Submitted, Work, WorkFilter},
+    work::{
+        Beat, Claim, Claimed, Counts, FocusRecord, Host, HostRecord, Lease, NewWork, Settlement, State, Submitted,
+        Work, WorkFilter,
+    },
 };
 
 /// A store of all tenants.
@@ -47,7 +50,7 @@ pub struct StoreHealth {
 }
 
 /// Everything of one tenant.
-pub trait Tenant: Works + Ledger + Journal + Events + Memories + Plugins + Skills + Secrets + Audit {
+pub trait Tenant: Works + Hosts + Ledger + Journal + Events + Memories + Plugins + Skills + Secrets + Audit {
     /// The tenant.
     fn id(&self) -> &TenantId;
 }
@@ -86,8 +89,8 @@ pub trait Works: Send + Sync {
     /// queued one of the greatest priority, the oldest of them, whose time has come. Of many hosts that claim at once, one
     /// gets it. An item that lost its host [`crate::work::MAX_TAKEOVERS`] times in one attempt is dead instead.
     async fn work_claim(&self, claim: &Claim) -> Result<Option<Claimed>>;
-    /// When [`Works::work_claim`] may next have something by the mere passing of time: the earliest time of a queued item
-    /// or end of a lease, milliseconds since the epoch.
+    /// When [`Works::work_claim`] may next have something by the mere passing of time: the earliest time to come of a queued
+    /// item, or of a lease's end, milliseconds since the epoch. What is due already is no matter of time.
     async fn work_next_due(&self) -> Result<Option<u64>>;
     /// Begins a focus on a held item, which the calling process runs: `from` → running, one more attempt, a lease.
     /// Compare-and-set in one transaction.
@@ -135,6 +138,17 @@ pub trait Watch: Send {
     /// Returns when something may have changed since the last call (or since the watch began), and after some seconds
     /// anyway. Dropping the future loses nothing.
     async fn changed(&mut self);
+}
+
+/// The hosts that take work of a tenant from the queue.
+#[async_trait]
+pub trait Hosts: Send + Sync {
+    /// Says that a host serves, and how: to be said again every few seconds.
+    async fn host_beat(&self, beat: &Beat) -> Result<()>;
+    /// Takes a host off the list, because it has stopped. One that is not on it is none's concern.
+    async fn host_gone(&self, host: &Host) -> Result<()>;
+    /// The hosts that were heard of within a day, the newest beat first. Ages are by the clock of the store.
+    async fn hosts(&self) -> Result<Vec<HostRecord>>;
 }
 
 /// The ledger of each work item.
@@ -345,6 +359,11 @@ pub trait Plugins: Send + Sync {
     async fn plugins(&self) -> Result<Vec<Plugin>>;
     /// One plugin.
     async fn plugin(&self, name: &PluginName) -> Result<Plugin>;
+    /// One of its generations, as it would serve under the grant of today.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] for one that is no longer kept.
+    async fn plugin_at(&self, name: &PluginName, generation: u64) -> Result<Plugin>;
     /// Its generations, newest first.
     async fn plugin_generations(&self, name: &PluginName) -> Result<Vec<Generation>>;
     /// Replaces its grant; none revokes it.

@@ -4,7 +4,7 @@
 //! Errors cross as values: what a host function returns as its `wasmtime::Result` is a trap and ends the call.
 
 use animus_core::{
-    Denial, Error, Gate, Unlock, ledger as core_ledger, llm as core_llm, memory as core_memory,
+    Denial, Error, Gate, Unlock, child as core_child, ledger as core_ledger, llm as core_llm, memory as core_memory,
     plugins as core_plugins, services as core_services, tool as core_tool,
 };
 use serde_json::Value;
@@ -47,6 +47,7 @@ pub(crate) use generated::{
         ledger::ledger,
         llm::llm,
         memory::memory,
+        spawn_child::spawn_child,
         tool::{tool, types as tool_types},
         types::types,
     },
@@ -116,7 +117,9 @@ impl From<Error> for types::Error {
             Error::NotFound(s) => Self::NotFound(cut(s)),
             Error::Conflict(s) => Self::Conflict(cut(s)),
             Error::Unavailable(s) => Self::Unavailable(cut(s)),
-            Error::Internal(s) => {
+            // What may have been done already is what a second try would run into.
+            Error::Uncertain(s) => Self::Conflict(cut(format!("uncertain: {s}"))),
+            Error::Diverged(s) | Error::Internal(s) => {
                 // The first line says what failed; the rest (causes, another plugin's backtrace) is the operator's.
                 Self::Internal(cut(s.lines().next().unwrap_or_default().to_owned()))
             }
@@ -293,6 +296,34 @@ impl From<memory::RecallOptions> for core_memory::Query {
 impl From<core_memory::Hit> for memory::Hit {
     fn from(hit: core_memory::Hit) -> Self {
         Self { item: hit.memory.into(), score: hit.score }
+    }
+}
+
+// ---- children ----
+
+impl From<core_child::Child> for spawn_child::Child {
+    fn from(child: core_child::Child) -> Self {
+        use animus_core::work::State;
+        Self {
+            id: child.id.to_string(),
+            faculty: child.faculty,
+            state: match child.state {
+                State::Queued => spawn_child::State::Queued,
+                State::Running => spawn_child::State::Running,
+                State::Completed => spawn_child::State::Completed,
+                // A child that was merged is told as the one that it was merged into.
+                State::Failed | State::Dead | State::Merged => spawn_child::State::Failed,
+                State::Cancelled => spawn_child::State::Cancelled,
+            },
+            success: child.success,
+            summary: child.summary,
+            data: child.data.map(|data| data.to_string()),
+            error: child.error,
+            ledger: child.ledger,
+            cut: child.cut,
+            tokens: child.tokens,
+            cost_microusd: child.cost_microusd,
+        }
     }
 }
 

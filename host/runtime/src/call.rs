@@ -100,14 +100,16 @@ impl Callee<'_> {
         work: impl AsyncFnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<Result<T, types::Error>>,
     ) -> Result<T, Error> {
         let plugin = self.name;
-        let limits = self.authority.limits();
+        let capped = cx.cap.as_ref().filter(|_| cx.depth == 0).map(|cap| Arc::new(self.authority.capped(cap)));
+        let authority = capped.as_ref().unwrap_or(self.authority);
+        let limits = authority.limits();
         if cx.depth > limits.call_depth {
             return Err(Limit::CallDepth.error(plugin, limits));
         }
         let principal = Principal {
             tenant: cx.tenant.clone(),
             focus: cx.focus,
-            authority: self.authority.clone(),
+            authority: authority.clone(),
             generation: self.generation,
             digest: self.digest,
             depth: cx.depth,
@@ -202,7 +204,7 @@ impl Callee<'_> {
 
     fn trapped(&self, state: &State, error: &wasmtime::Error) -> Error {
         let plugin = self.name;
-        let limits = self.authority.limits();
+        let limits = state.who.principal.authority.limits();
         if let Some(Reached(limit)) = error.downcast_ref() {
             return limit.error(plugin, limits);
         }

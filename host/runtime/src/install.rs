@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use animus_core::{
     Denial, Error, Result,
     authority::Authority,
+    child::{Child, NewChild},
     code::{Program, Ran},
     grant::{Grant, LedgerAccess, MemoryAccess, PathMode},
     id::{FocusId, MemoryId, TenantId, WorkId},
@@ -113,6 +114,8 @@ pub(crate) fn nobodys() -> CallContext {
         parent: None,
         cancel: tokio_util::sync::CancellationToken::new(),
         workspace: None,
+        deterministic: None,
+        cap: None,
         services: Arc::new(Nobody),
     }
 }
@@ -249,6 +252,18 @@ impl Services for Nobody {
         nothing()
     }
     async fn code_run(&self, _: &Principal, _: &str, _: Program) -> Result<Ran> {
+        nothing()
+    }
+    async fn child_spawn(&self, _: &Principal, _: NewChild) -> Result<WorkId> {
+        nothing()
+    }
+    async fn child_await(&self, _: &Principal, _: Vec<String>, _: u64) -> Result<Vec<Child>> {
+        nothing()
+    }
+    async fn child_check(&self, _: &Principal, _: Vec<String>) -> Result<Vec<Child>> {
+        nothing()
+    }
+    async fn child_cancel(&self, _: &Principal, _: String) -> Result<()> {
         nothing()
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {

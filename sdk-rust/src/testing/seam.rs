@@ -171,6 +171,32 @@ pub(crate) mod code {
     }
 }
 
+pub(crate) mod spawn_child {
+    use crate::{
+        Error,
+        bindings::imports::animus::types::types as wit,
+        children::{Child, NewChild},
+        testing::serving,
+    };
+
+    pub(crate) fn spawn(new: &NewChild) -> Result<String, wit::Error> {
+        serving("children::spawn").spawn(new).map_err(Error::into_host)
+    }
+
+    pub(crate) fn await_(ids: &[String], _: u64) -> Result<Vec<Child>, wit::Error> {
+        serving("children::await_all").children(ids).map_err(Error::into_host)
+    }
+
+    pub(crate) fn check(ids: &[String]) -> Result<Vec<Child>, wit::Error> {
+        serving("children::check").children(ids).map_err(Error::into_host)
+    }
+
+    /// They have ended already.
+    pub(crate) fn cancel(id: &str) -> Result<(), wit::Error> {
+        serving("children::cancel").children(&[id.to_owned()]).map(|_| ()).map_err(Error::into_host)
+    }
+}
+
 /// The answer of the fake host, always.
 pub(crate) fn http(request: &crate::http::Request) -> Option<crate::Result<crate::http::Response>> {
     Some(super::serving("http::Request::send").send(request))

@@ -1,4 +1,4 @@
-//! Memories, embeddings and what a focus is told of others, as effects of a focus.
+//! Memories and embeddings as effects of a focus, and what it is told of others.
 //!
 //! The journal holds of a memory its digest and not its text: who forgets a memory should not find it there again.
 
@@ -76,19 +76,11 @@ impl Focus {
         }
     }
 
-    /// What this focus is told of other work, the same when it is resumed; empty when it is told nothing.
-    pub(crate) async fn awareness(&self, by: &Principal) -> Result<String> {
-        let config = self.cx().faculty.awareness;
-        if !config.enabled {
-            return Ok(String::new());
-        }
-        let (tenant, own) = (self.cx().tenant.clone(), self.0.work);
-        self.effect(intent(by, EffectKind::Host, "awareness", json!({})), move |_| async move {
-            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
-            digest(&*tenant, own, &config, now_ms).await
-        })
-        .await
+    /// What this focus is told of other work now; empty when it is told nothing.
+    pub(crate) async fn awareness(&self) -> Result<String> {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        digest(&*self.cx().tenant, self.0.work, &self.cx().faculty.awareness, now_ms).await
     }
 
     pub(super) async fn store_memory(
@@ -119,8 +111,10 @@ impl Focus {
     pub(super) async fn recall_memories(&self, by: &Principal, mut query: Query) -> Result<Vec<Hit>> {
         query.checked_limit()?;
         measure::memory(self.cx().tenant.id(), "recall");
+        let intent = intent(by, EffectKind::Memory, "recall", json!(query));
         query.embedding = self.embedded(by, &query.text).await?;
-        Ok(self.cx().tenant.memory_recall(query).await?.hits)
+        let tenant = self.cx().tenant.clone();
+        self.observe(intent, async move { Ok(tenant.memory_recall(query).await?.hits) }).await
     }
 
     pub(super) async fn update_memory(

@@ -9,11 +9,14 @@
     reason = "tests fail by panicking, and share their fakes between modules"
 )]
 
+mod children;
 mod code;
+mod context;
 mod docs;
 mod effects;
 mod engage;
 mod growth;
 mod pairing;
+mod resume;
 mod runs;
 mod support;

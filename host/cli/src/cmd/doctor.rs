@@ -3,7 +3,7 @@
 use animus_core::{
     Error,
     llm::Models as _,
-    store::{PluginState, Store as _, Tenant},
+    store::{PluginState, Tenant},
 };
 use animus_llm::{Probe, ProbeState};
 use clap::Args;
@@ -70,7 +70,10 @@ impl Doctor {
             Err(fault) => report.broken(
                 "store",
                 fault,
-                format!("see docs/operators-guide.md, or move {} away", cx.home.path().display()),
+                format!(
+                    "see docs/operators-guide.md; check DATABASE_URL and [store] in animus.toml, or move {} away",
+                    cx.home.path().display()
+                ),
             ),
             Ok(tenant) => {
                 store(cx, &*tenant, &mut report).await?;

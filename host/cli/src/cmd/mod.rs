@@ -4,15 +4,19 @@ mod audit;
 mod completions;
 mod doctor;
 mod exec;
+mod faculty;
+mod focus;
 mod ledger;
 mod memory;
 mod model;
 mod plugin;
 mod run;
 mod secret;
+mod serve;
 mod skill;
 mod status;
 mod tool;
+mod work;
 
 use std::{
     io::{self, IsTerminal as _, Read as _},
@@ -31,6 +35,9 @@ use crate::{
     out::{self, Out},
     telemetry::{Telemetry, Wants},
 };
+
+pub(crate) use faculty::{Described, described};
+pub(crate) use plugin::Dropped;
 
 /// Who did it, in the audit log, when a person typed the command.
 const OPERATOR: &str = "operator";
@@ -61,10 +68,18 @@ enum Command {
     Run(run::Run),
     /// Have an interpreter run a program that reaches the world through tools
     Exec(exec::Exec),
+    /// Take work from the queue, and offer it over HTTP
+    Serve(serve::Serve),
+    /// Submit work to the queue, look at it, cancel it, try it again
+    Work(work::Work),
+    /// The faculties, and where work goes
+    Faculty(faculty::Faculty),
     /// Make, build, install and grant plugins
     Plugin(plugin::Plugin),
     /// List and call the tools of installed plugins
     Tool(tool::Tool),
+    /// Look at single runs of work, and run them again against their journals
+    Focus(focus::Focus),
     /// What a piece of work planned, found, decided and did
     Ledger(ledger::Ledger),
     /// What outlives a piece of work
@@ -90,8 +105,12 @@ impl Command {
         match self {
             Self::Run(run) => run.run(cx).await,
             Self::Exec(exec) => exec.run(cx).await,
+            Self::Serve(serve) => serve.run(cx).await,
+            Self::Work(work) => work.run(cx).await,
+            Self::Faculty(faculty) => faculty.run(cx).await,
             Self::Plugin(plugin) => plugin.run(cx).await,
             Self::Tool(tool) => tool.run(cx).await,
+            Self::Focus(focus) => focus.run(cx).await,
             Self::Ledger(ledger) => ledger.run(cx).await,
             Self::Memory(memory) => memory.run(cx).await,
             Self::Skill(skill) => skill.run(cx).await,

@@ -10,6 +10,7 @@ use std::{
 use animus_core::{
     Denial, Error, Gate, Result,
     authority::Authority,
+    child::{Child, NewChild},
     code::{Program, Ran},
     grant::{Grant, HttpGrant, SecretGrant},
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
@@ -101,6 +102,18 @@ impl Services for Recorder {
         absent()
     }
     async fn code_run(&self, _: &Principal, _: &str, _: Program) -> Result<Ran> {
+        absent()
+    }
+    async fn child_spawn(&self, _: &Principal, _: NewChild) -> Result<WorkId> {
+        absent()
+    }
+    async fn child_await(&self, _: &Principal, _: Vec<String>, _: u64) -> Result<Vec<Child>> {
+        absent()
+    }
+    async fn child_check(&self, _: &Principal, _: Vec<String>) -> Result<Vec<Child>> {
+        absent()
+    }
+    async fn child_cancel(&self, _: &Principal, _: String) -> Result<()> {
         absent()
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {

@@ -20,6 +20,7 @@ use std::{
 
 use animus_core::{
     Denial, Error, Result,
+    child::{Child, NewChild},
     code::{Program, Ran},
     event::Event,
     grant::Grant,
@@ -84,6 +85,8 @@ impl Host {
             parent: None,
             cancel: Default::default(),
             workspace: Some(self.dir.path().to_owned()),
+            deterministic: None,
+            cap: None,
             services: self.services.clone(),
         }
     }
@@ -154,6 +157,9 @@ impl Plugins for FakeTenant {
         Ok(self.plugins.lock().unwrap().clone())
     }
     async fn plugin(&self, _: &PluginName) -> Result<Plugin> {
+        no()
+    }
+    async fn plugin_at(&self, _: &PluginName, _: u64) -> Result<Plugin> {
         no()
     }
     async fn plugin_generations(&self, _: &PluginName) -> Result<Vec<Generation>> {
@@ -254,6 +260,19 @@ impl Works for FakeTenant {
         no()
     }
     async fn work_watch(&self) -> Result<Box<dyn Watch>> {
+        no()
+    }
+}
+
+#[async_trait]
+impl Hosts for FakeTenant {
+    async fn host_beat(&self, _: &animus_core::work::Beat) -> Result<()> {
+        no()
+    }
+    async fn host_gone(&self, _: &animus_core::work::Host) -> Result<()> {
+        no()
+    }
+    async fn hosts(&self) -> Result<Vec<animus_core::work::HostRecord>> {
         no()
     }
 }
@@ -501,6 +520,8 @@ impl Services for FakeServices {
                     parent: None,
                     cancel: Default::default(),
                     workspace: None,
+                    deterministic: None,
+                    cap: None,
                     services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
                 };
                 snapshot.call_tool(&cx, name, args).await
@@ -516,9 +537,23 @@ impl Services for FakeServices {
             parent: None,
             cancel: Default::default(),
             workspace: None,
+            deterministic: None,
+            cap: None,
             services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
         };
         snapshot.run_code(&cx, interpreter, &by.authority, program).await
+    }
+    async fn child_spawn(&self, _: &Principal, _: NewChild) -> Result<WorkId> {
+        no()
+    }
+    async fn child_await(&self, _: &Principal, _: Vec<String>, _: u64) -> Result<Vec<Child>> {
+        no()
+    }
+    async fn child_check(&self, _: &Principal, _: Vec<String>) -> Result<Vec<Child>> {
+        no()
+    }
+    async fn child_cancel(&self, _: &Principal, _: String) -> Result<()> {
+        no()
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {
         no()

@@ -2,10 +2,12 @@
 //! for the fact that it proves; [`suite`] makes a test of each for one back end.
 
 pub(crate) mod audit;
+pub(crate) mod events;
 pub(crate) mod journal;
 pub(crate) mod ledger;
 pub(crate) mod memories;
 pub(crate) mod plugins;
+pub(crate) mod queue;
 pub(crate) mod secrets;
 pub(crate) mod skills;
 pub(crate) mod tenants;
@@ -21,7 +23,8 @@ use animus_core::{
 };
 use serde_json::json;
 
-/// Runs all cases. `$fresh` is an async function that gives an empty store, and what must live as long.
+/// Runs all cases. `$fresh` is an async function that gives an empty store, and what must live as long; or nothing, where
+/// the back end is left out.
 macro_rules! suite {
     ($fresh:path) => {
         $crate::conformance::cases! { $fresh;
@@ -40,6 +43,37 @@ macro_rules! suite {
                 a_focus_whose_process_is_gone_is_recovered_once
                 work_of_another_tenant_is_out_of_reach
                 other_work_is_told_newest_first_within_limits_and_without_oneself
+            }
+            queue {
+                the_greatest_priority_comes_first_and_of_equals_the_oldest
+                only_what_is_asked_for_is_given_out
+                of_many_who_claim_at_once_each_item_goes_to_one
+                work_is_not_given_out_before_its_time
+                a_lease_that_runs_out_gives_the_same_focus_to_another_host
+                a_lease_that_is_renewed_does_not_run_out
+                what_ends_its_hosts_too_often_is_dead
+                what_is_let_go_of_is_taken_over_at_once_and_counts_no_lost_host
+                hosts_of_a_machine_that_are_gone_are_not_waited_for
+                equal_work_is_merged_while_it_is_queued_or_running
+                of_many_equal_submits_at_once_one_is_canonical
+                a_submit_that_is_repeated_is_made_once
+                a_failure_is_tried_again_after_a_while_until_it_is_dead
+                an_operator_has_failed_work_tried_again
+                a_cancel_reaches_all_children_and_marks_what_runs
+                what_was_to_be_cancelled_when_its_host_died_is_not_begun_again
+                children_are_only_so_deep
+                items_are_counted_by_state_and_by_what_is_ready
+                a_list_goes_on_where_the_one_before_ended
+                what_one_handle_commits_wakes_the_watch_of_another
+                the_queue_of_another_tenant_is_out_of_reach
+                hosts_are_listed_as_they_last_said
+                ten_thousand_equal_submits_at_once_leave_one_item
+            }
+            events {
+                events_read_back_in_order_after_a_number
+                a_number_that_is_taken_keeps_its_event
+                a_read_of_events_is_bounded
+                events_of_another_tenant_are_out_of_reach
             }
             ledger {
                 numbers_count_from_one_within_each_item
@@ -148,7 +182,7 @@ macro_rules! cases {
         mod $room {$(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                let (store, _alive) = $fresh().await;
+                let Some((store, _alive)) = $fresh().await else { return };
                 $crate::conformance::$room::$case(store).await;
             }
         )+}

@@ -6,6 +6,7 @@ use fixture::{
         ledger::ledger::{self, EntryType, Filter},
         llm::llm::{self, Content, Message, Request, Role},
         memory::memory::{self, RecallOptions},
+        spawn_child::spawn_child::{self, NewChild},
         tool::tool,
     },
     text,
@@ -141,6 +142,32 @@ pub fn code_run(args: &Value) -> Answer {
         None => Ok(outcome.text),
         Some(failure) => Err(failure.cause.unwrap_or_else(|| fixture::failed(failure.message))),
     }
+}
+
+pub fn child_spawn(args: &Value) -> Answer {
+    spawn_child::spawn(&NewChild {
+        faculty: text(args, "faculty").to_owned(),
+        description: "look".to_owned(),
+        params: "{}".to_owned(),
+        priority: None,
+        max_tokens: args["max_tokens"].as_u64(),
+        max_cost: None,
+        dedup_key: None,
+    })
+}
+
+pub fn child_await(args: &Value) -> Answer {
+    let children = spawn_child::await_(&[text(args, "id").to_owned()], 1_000)?;
+    Ok(children.into_iter().map(|child| child.summary).collect::<Vec<_>>().join(","))
+}
+
+pub fn child_check(args: &Value) -> Answer {
+    let children = spawn_child::check(&[text(args, "id").to_owned()])?;
+    Ok(children.into_iter().map(|child| child.summary).collect::<Vec<_>>().join(","))
+}
+
+pub fn child_cancel(args: &Value) -> Answer {
+    spawn_child::cancel(text(args, "id")).map(done)
 }
 
 /// Calls the host for ever.

@@ -14,7 +14,6 @@ use animus_core::{
     budget::{Allowance, Budget},
     code::{Description, Program, Ran, Tested},
     event::{Event, Watcher},
-    faculty::{Awareness, FacultyConfig},
     grant::{Grant, LedgerAccess, LlmGrant},
     id::{Digest, PluginName},
     llm::{
@@ -52,6 +51,8 @@ pub struct Script {
     turns: Mutex<VecDeque<Turn>>,
     /// What to answer when the script is over.
     forever: Mutex<Option<TurnFn>>,
+    /// What to answer when a summary is asked for; as to anything else where nothing is said.
+    summaries: Mutex<Option<TurnFn>>,
     pub requests: Mutex<Vec<Request>>,
     pub window: Mutex<Option<u64>>,
     /// The roles and texts that were to be embedded.
@@ -108,6 +109,11 @@ impl Script {
         Arc::new(Self { forever: Mutex::new(Some(Box::new(turn))), ..Self::default() })
     }
 
+    /// Answers the n-th request for a summary with `turn(n)`.
+    pub fn summaries(&self, turn: impl Fn(usize) -> Turn + Send + 'static) {
+        *self.summaries.lock().unwrap() = Some(Box::new(turn));
+    }
+
     pub fn calls(&self) -> usize {
         self.requests.lock().unwrap().len()
     }
@@ -135,8 +141,10 @@ impl Models for Script {
 
     async fn stream(&self, request: Request, cancel: CancellationToken) -> Result<ResponseStream> {
         let n = self.calls();
+        let is_summary = request.system.as_deref().is_some_and(|it| it.contains("You keep the memory"));
         self.requests.lock().unwrap().push(request);
-        let next = self.turns.lock().unwrap().pop_front();
+        let summary = self.summaries.lock().unwrap().as_ref().filter(|_| is_summary).map(|turn| turn(n));
+        let next = summary.or_else(|| self.turns.lock().unwrap().pop_front());
         let turn = next.unwrap_or_else(|| match &*self.forever.lock().unwrap() {
             Some(turn) => turn(n),
             None => panic!("the script is over"),
@@ -404,11 +412,7 @@ impl Bench {
             tools: None,
             workspace: None,
             host: Host::this("test"),
-            // What a focus is told of others has tests of its own.
-            faculty: Arc::new(FacultyConfig {
-                awareness: Awareness { enabled: false, ..Awareness::default() },
-                ..FacultyConfig::default()
-            }),
+            faculty: Arc::default(),
             slot: None,
             cancel: CancellationToken::new(),
         };

@@ -1,7 +1,8 @@
 //! A store in memory that records the order of what it is told.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
+    pin::Pin,
     sync::{Arc, Mutex},
 };
 
@@ -16,21 +17,24 @@ use animus_core::{
     memory::{Coverage, Embedding, Hit, Memory, NewMemory, Query, Recalled, Unembedded, Update, Version},
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::{
-        Audit, AuditEntry, AuditVerdict, Events, Generation, Journal, Ledger, Memories, NewGeneration, Origin, Plugin,
-        PluginFault, Plugins, Renewed, SecretValue, Secrets, Skills, Tenant, Watch, Works,
+        Audit, AuditEntry, AuditVerdict, Events, Generation, Hosts, Journal, Ledger, Memories, NewGeneration, Origin,
+        Plugin, PluginFault, Plugins, Renewed, SecretValue, Secrets, Skills, Tenant, Watch, Works,
     },
     work::{
-        Claim, Claimed, Counts, Disposal, FocusRecord, Lease, NewWork, Settlement, State, Submission, Submitted, Work,
-        WorkFilter,
+        Beat, Claim, Claimed, Counts, Disposal, FocusRecord, Host, HostRecord, Lease, MAX_DEPTH, NewWork, Settlement,
+        State, Submission, Submitted, Work, WorkFilter,
     },
 };
 use async_trait::async_trait;
+use futures::FutureExt as _;
 use serde_json::{Value, json};
+use tokio::sync::{Notify, futures::OwnedNotified};
 
 #[derive(Default)]
 struct Kept {
     works: BTreeMap<WorkId, Work>,
     ledger: Vec<Entry>,
+    origins: HashMap<Origin, Entry>,
     journal: Vec<Record>,
     memories: Vec<Memory>,
     audit: Vec<(String, String, String, Value)>,
@@ -39,18 +43,34 @@ struct Kept {
     /// What there is of other work, and who asked for it.
     around: awareness::Rows,
     looked: Vec<awareness::Query>,
+    submits: BTreeMap<String, WorkId>,
 }
 
 pub struct FakeTenant {
     id: TenantId,
     kept: Mutex<Kept>,
+    /// How many more writes of the journal go through before the host is gone, and all who waited for it.
+    pub writes_left: Mutex<Option<usize>>,
+    /// Told when the host is gone.
+    pub gone: Notify,
+    /// The token of the lease that may write.
+    pub token: Mutex<u64>,
     /// Makes `focus_end` fail.
     pub cannot_settle: Mutex<bool>,
+    changed: Arc<Notify>,
 }
 
 impl Default for FakeTenant {
     fn default() -> Self {
-        Self { id: TenantId::local(), kept: Mutex::default(), cannot_settle: Mutex::new(false) }
+        Self {
+            id: TenantId::local(),
+            kept: Mutex::default(),
+            writes_left: Mutex::default(),
+            gone: Notify::new(),
+            token: Mutex::new(1),
+            cannot_settle: Mutex::new(false),
+            changed: Arc::default(),
+        }
     }
 }
 
@@ -94,6 +114,18 @@ impl FakeTenant {
         work
     }
 
+    /// Changes an item as another process would.
+    pub fn change(&self, id: WorkId, change: impl FnOnce(&mut Work)) {
+        change(self.kept.lock().unwrap().works.get_mut(&id).unwrap());
+        self.changed.notify_waiters();
+    }
+
+    /// The children of an item, oldest first.
+    pub fn children(&self, parent: WorkId) -> Vec<Work> {
+        let of = |work: &&Work| work.parent == Some(parent);
+        self.kept.lock().unwrap().works.values().filter(of).cloned().collect()
+    }
+
     pub fn state(&self, work: WorkId) -> State {
         self.kept.lock().unwrap().works[&work].state
     }
@@ -123,6 +155,53 @@ impl FakeTenant {
         self.kept.lock().unwrap().looked.clone()
     }
 
+    pub fn memories(&self) -> Vec<Memory> {
+        self.kept.lock().unwrap().memories.clone()
+    }
+
+    /// The host ends after a write of the journal: whoever of it waits for the store waits for ever.
+    async fn counted(&self, lease: Lease) -> Result<()> {
+        if lease.token != *self.token.lock().unwrap() {
+            return Err(Error::Conflict("the lease was lost".into()));
+        }
+        let is_gone = match &mut *self.writes_left.lock().unwrap() {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        };
+        if is_gone {
+            self.gone.notify_one();
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    pub fn only_work(&self) -> WorkId {
+        let kept = self.kept.lock().unwrap();
+        assert_eq!(kept.works.len(), 1);
+        *kept.works.keys().next().unwrap()
+    }
+
+    /// Puts a record into the journal.
+    pub fn push(&self, record: Record) {
+        self.kept.lock().unwrap().journal.push(record);
+    }
+
+    /// Another host takes the running item over.
+    pub fn take_over(&self, work: WorkId) -> Claimed {
+        *self.writes_left.lock().unwrap() = None;
+        // Several may have waited for the host that is gone.
+        let _ = self.gone.notified().now_or_never();
+        let mut token = self.token.lock().unwrap();
+        *token += 1;
+        let work = self.kept.lock().unwrap().works[&work].clone();
+        let lease = Lease { focus: work.focus.unwrap(), token: *token };
+        Claimed { work, lease, plugins: json!({}), began_ms: 0, resumed: true }
+    }
+
     /// Notes that something happened, for [`Self::order`].
     pub fn happens(&self, what: impl Into<String>) {
         self.kept.lock().unwrap().happened.push(what.into());
@@ -143,13 +222,56 @@ impl Tenant for FakeTenant {
 #[async_trait]
 impl Works for FakeTenant {
     async fn work_submit(&self, new: NewWork) -> Result<Submitted> {
-        Ok(Submitted { work: self.submit(&new.faculty, &new.instruction), how: Submission::Created })
+        new.check()?;
+        if let Some(id) =
+            new.idempotency_key.as_ref().and_then(|key| self.kept.lock().unwrap().submits.get(key).copied())
+        {
+            return Ok(Submitted { work: self.work(id).await?, how: Submission::Repeated });
+        }
+        let depth = match new.parent {
+            Some(parent) => self.work(parent).await?.depth + 1,
+            None => 0,
+        };
+        if depth > MAX_DEPTH {
+            return Err(Error::Invalid(format!("{MAX_DEPTH} levels of children deep")));
+        }
+        let alike = |work: &&Work| {
+            new.dedup_key.is_some()
+                && work.dedup_key == new.dedup_key
+                && work.faculty == new.faculty
+                && !work.state.is_settled()
+        };
+        let found = self.kept.lock().unwrap().works.values().find(alike).cloned();
+        if let Some(work) = found {
+            return Ok(Submitted { work, how: Submission::Merged { item: WorkId::new() } });
+        }
+        let Work { id, .. } = self.submit(&new.faculty, &new.instruction);
+        if let Some(key) = &new.idempotency_key {
+            self.kept.lock().unwrap().submits.insert(key.clone(), id);
+        }
+        self.change(id, |work| {
+            *work = Work {
+                source: new.source,
+                params: new.params,
+                disposal: new.disposal,
+                dedup_key: new.dedup_key,
+                priority: new.priority,
+                parent: new.parent,
+                depth,
+                cap: new.cap,
+                allowance: new.allowance,
+                ..work.clone()
+            };
+        });
+        Ok(Submitted { work: self.work(id).await?, how: Submission::Created })
     }
     async fn work(&self, id: WorkId) -> Result<Work> {
-        Ok(self.kept.lock().unwrap().works[&id].clone())
+        let found = self.kept.lock().unwrap().works.get(&id).cloned();
+        found.ok_or_else(|| Error::NotFound(format!("there is no work item {id}")))
     }
-    async fn works(&self, _: WorkFilter) -> Result<Vec<Work>> {
-        Ok(self.kept.lock().unwrap().works.values().cloned().collect())
+    async fn works(&self, filter: WorkFilter) -> Result<Vec<Work>> {
+        let fits = |work: &&Work| filter.parent.is_none_or(|parent| work.parent == Some(parent));
+        Ok(self.kept.lock().unwrap().works.values().filter(fits).cloned().collect())
     }
     async fn works_by_prefix(&self, _: &str, _: u32) -> Result<Vec<Work>> {
         unused()
@@ -162,14 +284,27 @@ impl Works for FakeTenant {
     async fn work_counts(&self) -> Result<Counts> {
         unused()
     }
-    async fn work_cancel(&self, _: &str, _: WorkId) -> Result<Work> {
-        unused()
+    async fn work_cancel(&self, actor: &str, id: WorkId) -> Result<Work> {
+        self.happens(format!("{actor} cancels"));
+        self.change(id, |work| match work.state {
+            State::Queued => work.state = State::Cancelled,
+            _ => work.cancelling = true,
+        });
+        self.work(id).await
     }
     async fn work_retry(&self, _: &str, _: WorkId) -> Result<Work> {
         unused()
     }
-    async fn work_claim(&self, _: &Claim) -> Result<Option<Claimed>> {
-        unused()
+    async fn work_claim(&self, claim: &Claim) -> Result<Option<Claimed>> {
+        let next = {
+            let kept = self.kept.lock().unwrap();
+            let ready = |work: &&Work| work.state == State::Queued && work.disposal == Disposal::Queue;
+            kept.works.values().find(ready).map(|work| work.id)
+        };
+        match next {
+            Some(id) => self.focus_begin(id, State::Queued, claim).await.map(Some),
+            None => Ok(None),
+        }
     }
     async fn work_next_due(&self) -> Result<Option<u64>> {
         unused()
@@ -195,8 +330,14 @@ impl Works for FakeTenant {
         let item = kept.works.values_mut().find(|work| work.focus == Some(lease.focus)).unwrap();
         assert!(item.state.may_become(to));
         item.state = to;
+        item.outcome = settlement.outcome.clone();
+        item.error = settlement.error.clone();
+        item.tokens += settlement.tokens;
+        item.cost_microusd += settlement.cost_microusd;
         let item = item.clone();
         kept.settlements.push(settlement);
+        drop(kept);
+        self.changed.notify_waiters();
         Ok(item)
     }
     async fn focus_release(&self, _: Lease) -> Result<()> {
@@ -215,18 +356,52 @@ impl Works for FakeTenant {
         unused()
     }
     async fn work_watch(&self) -> Result<Box<dyn Watch>> {
+        Ok(Box::new(Watching(Box::pin(self.changed.clone().notified_owned()), self.changed.clone())))
+    }
+}
+
+/// Listens from its making on.
+struct Watching(Pin<Box<OwnedNotified>>, Arc<Notify>);
+
+#[async_trait]
+impl Watch for Watching {
+    async fn changed(&mut self) {
+        self.0.as_mut().await;
+        self.0 = Box::pin(self.1.clone().notified_owned());
+    }
+}
+
+#[async_trait]
+impl Hosts for FakeTenant {
+    async fn host_beat(&self, _: &Beat) -> Result<()> {
+        unused()
+    }
+    async fn host_gone(&self, _: &Host) -> Result<()> {
+        unused()
+    }
+    async fn hosts(&self) -> Result<Vec<HostRecord>> {
         unused()
     }
 }
 
 #[async_trait]
 impl Ledger for FakeTenant {
-    async fn ledger_append(&self, _: WorkId, entry_type: EntryType, content: &str, _: Option<Origin>) -> Result<Entry> {
+    async fn ledger_append(
+        &self,
+        _: WorkId,
+        entry_type: EntryType,
+        content: &str,
+        origin: Option<Origin>,
+    ) -> Result<Entry> {
         self.happens(format!("append {content}"));
         let mut kept = self.kept.lock().unwrap();
+        if let Some(known) = origin.and_then(|origin| kept.origins.get(&origin)) {
+            return Ok(known.clone());
+        }
         let seq = kept.ledger.len() as u64 + 1;
         let entry = Entry { seq, entry_type, content: content.into(), created_ms: 0 };
         kept.ledger.push(entry.clone());
+        kept.origins.extend(origin.map(|origin| (origin, entry.clone())));
         Ok(entry)
     }
     async fn ledger_read(&self, _: WorkId, filter: Filter) -> Result<Vec<Entry>> {
@@ -239,14 +414,16 @@ impl Ledger for FakeTenant {
 
 #[async_trait]
 impl Journal for FakeTenant {
-    async fn journal_begin(&self, _: Lease, intent: Intent) -> Result<u64> {
+    async fn journal_begin(&self, lease: Lease, intent: Intent) -> Result<u64> {
+        self.counted(lease).await?;
         self.happens(format!("intent {} {}", intent.kind.as_str(), intent.subject));
         let mut kept = self.kept.lock().unwrap();
         let seq = kept.journal.len() as u64 + 1;
         kept.journal.push(Record { seq, intent, outcome: None, started_ms: 0, ended_ms: None });
         Ok(seq)
     }
-    async fn journal_end(&self, _: Lease, seq: u64, outcome: Outcome) -> Result<()> {
+    async fn journal_end(&self, lease: Lease, seq: u64, outcome: Outcome) -> Result<()> {
+        self.counted(lease).await?;
         let mut kept = self.kept.lock().unwrap();
         let record = &mut kept.journal[seq as usize - 1];
         if record.outcome.is_some() {
@@ -282,7 +459,10 @@ impl Memories for FakeTenant {
         self.happens(format!("store {}", new.content));
         let NewMemory { content, kind, tags, source, .. } = new;
         let memory = Memory { id, content, kind, tags, source, version: 1, created_ms: 0, updated_ms: 0 };
-        self.kept.lock().unwrap().memories.push(memory);
+        let mut kept = self.kept.lock().unwrap();
+        if !kept.memories.iter().any(|known| known.id == id) {
+            kept.memories.push(memory);
+        }
         Ok(id)
     }
     async fn memory_recall(&self, _: Query) -> Result<Recalled> {
@@ -332,6 +512,9 @@ impl Plugins for FakeTenant {
         unused()
     }
     async fn plugin(&self, _: &PluginName) -> Result<Plugin> {
+        unused()
+    }
+    async fn plugin_at(&self, _: &PluginName, _: u64) -> Result<Plugin> {
         unused()
     }
     async fn plugin_generations(&self, _: &PluginName) -> Result<Vec<Generation>> {
