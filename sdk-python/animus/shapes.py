@@ -113,6 +113,15 @@ class Item:
     tags: list[str]
     source: str
     created_ms: int
+    version: int
+    updated_ms: int
+
+
+@dataclass
+class Version:
+    version: int
+    content: str
+    since_ms: int
 
 
 @dataclass
@@ -126,6 +135,10 @@ class RecallOptions:
     limit: int | None
     kind: str | None
     tags: list[str]
+    source: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    half_life_days: float | None = None
 
 
 class Content_Text(_Value): ...
@@ -165,6 +178,13 @@ class Usage:
     output_tokens: int = 0
     cached_tokens: int = 0
     cost_microusd: int | None = None
+
+
+@dataclass
+class Embeddings:
+    model: str
+    vectors: list[list[float]]
+    usage: Usage
 
 
 @dataclass

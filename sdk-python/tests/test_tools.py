@@ -214,12 +214,27 @@ class Others(Host):
         memory.tag(id, "warm")
         found = memory.recall("tea", tags=["warm"])
         self.assertEqual([(i.id, i.kind, i.score) for i in found], [(id, "preference", 1.0)])
+        self.assertEqual(memory.recall(source="nobody"), [])
+        self.assertEqual(memory.recall(until_ms=1), [])
+        self.assertEqual(memory.update(id, "tea without milk", 1), 2)
+        self.assertEqual(memory.update(id, "tea without milk", 1), 2)
+        with self.assertRaises(errors.Conflict):
+            memory.update(id, "coffee", 1)
+        self.assertEqual([(v.version, v.content) for v in memory.versions(id)], [(2, "tea without milk"), (1, "tea with milk")])
+        self.assertEqual(memory.get(id).version, 2)
         memory.forget(id)
         with self.assertRaises(errors.NotFound):
             memory.get(id)
 
     def test_models(self) -> None:
         self.host.add_answer("blue")
+        near = llm.embed(["tea", "eat", "milk"])
+        self.assertEqual(near.vectors[0], near.vectors[1])
+        self.assertNotEqual(near.vectors[0], near.vectors[2])
+        with self.assertRaises(errors.Invalid):
+            llm.embed([" "])
+        with self.assertRaises(errors.Invalid):
+            llm.embed("one text")
         answer = llm.complete("Name a colour.", model="fast", max_tokens=5)
         self.assertEqual((str(answer), answer.stop), ("blue", "end-turn"))
         self.assertEqual((self.host.requests[0].model, self.host.requests[0].max_tokens), ("fast", 5))

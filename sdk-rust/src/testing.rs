@@ -37,7 +37,7 @@ use crate::{
     engage::{Engagement, Options},
     http,
     ledger::{Entry, EntryType, Filter},
-    llm::{Content, Message, Request, Response, Role, StopReason, Usage},
+    llm::{Content, Embeddings, Message, Request, Response, Role, StopReason, Usage},
     memory::Item,
     tool::{Definition, IntoOutput},
 };
@@ -50,6 +50,8 @@ type Loop = Rc<dyn Fn(&Options) -> Result<Engagement>>;
 
 /// The longest ledger entry and memory, in bytes, as in the host.
 const LONGEST: usize = 64 << 10;
+/// The most texts of one embedding.
+const MOST_TEXTS: usize = 256;
 /// The most ledger entries of one answer, as in the host.
 const MOST_ENTRIES: usize = 1_000;
 
@@ -291,6 +293,27 @@ impl State {
         self.seen().requests.push(request.clone());
         let answer = self.answers.borrow_mut().pop_front();
         answer.unwrap_or_else(|| Err(Error::unavailable("the fake host has no answer left: FakeHost::answer adds one")))
+    }
+
+    /// Vectors of the letters that a text has: the fake of an embedder, good for texts of the same letters only.
+    fn embed(&self, texts: &[String]) -> Result<Embeddings> {
+        self.check("llm:embed")?;
+        if texts.is_empty() || texts.len() > MOST_TEXTS || texts.iter().any(|text| text.trim().is_empty()) {
+            return Err(Error::invalid(format!("1 to {MOST_TEXTS} texts are embedded, none of them blank")));
+        }
+        if texts.iter().any(|text| text.len() > LONGEST) {
+            return Err(Error::invalid(format!("a text to embed has at most {LONGEST} bytes")));
+        }
+        let vector = |text: &String| {
+            let mut vector = vec![0.0; 27];
+            for byte in text.bytes() {
+                let place = byte.to_ascii_lowercase().wrapping_sub(b'a').min(26);
+                vector[usize::from(place)] += 1.0;
+            }
+            vector
+        };
+        let usage = Usage { input_tokens: 0, output_tokens: 0, cached_tokens: 0, cost_microusd: None };
+        Ok(Embeddings { model: "fake:letters".to_owned(), vectors: texts.iter().map(vector).collect(), usage })
     }
 
     fn models(&self) -> Vec<String> {

@@ -52,6 +52,7 @@ fn matrix() -> Vec<(&'static str, &'static str, &'static str, Value, &'static st
     vec![
         ("animus:llm/llm@0.1.0", "complete", "llm_complete", json!({ "model": "planner" }), "read", "read", Denied("llm:planner")),
         ("animus:llm/llm@0.1.0", "open-stream", "llm_open_stream", json!({ "model": "fast", "max_tokens": 11 }), "read", "read", Denied("llm:fast")),
+        ("animus:llm/llm@0.1.0", "embed", "llm_embed", json!({ "text": "x" }), "read", "read", Denied("llm:embed")),
         ("animus:llm/llm@0.1.0", "list-models", "llm_list_models", json!({}), "read", "read", Nothing),
         ("animus:llm/llm@0.1.0", "[method]completion.next", "", json!({}), "read", "read", Unreachable("open-stream")),
         ("animus:ledger/ledger@0.1.0", "append", "ledger_append", json!({ "text": "x" }), "read", "read", Denied("ledger:append")),
@@ -60,6 +61,8 @@ fn matrix() -> Vec<(&'static str, &'static str, &'static str, Value, &'static st
         ("animus:memory/memory@0.1.0", "store", "memory_store", json!({ "text": "x" }), "read", "read", Denied("memory:write")),
         ("animus:memory/memory@0.1.0", "recall", "memory_recall", json!({ "text": "x" }), "read", "write", Denied("memory:read")),
         ("animus:memory/memory@0.1.0", "get", "memory_get", json!({ "id": ID }), "read", "write", Denied("memory:read")),
+        ("animus:memory/memory@0.1.0", "update", "memory_update", json!({ "id": ID, "text": "x" }), "read", "read", Denied("memory:write")),
+        ("animus:memory/memory@0.1.0", "versions", "memory_versions", json!({ "id": ID }), "read", "write", Denied("memory:read")),
         ("animus:memory/memory@0.1.0", "forget", "memory_forget", json!({ "id": ID }), "read", "read", Denied("memory:write")),
         ("animus:memory/memory@0.1.0", "tag", "memory_tag", json!({ "id": ID }), "read", "read", Denied("memory:write")),
         ("animus:tool/tool@0.1.0", "list", "tool_list", json!({}), "read", "read", Nothing),

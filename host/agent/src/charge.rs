@@ -3,7 +3,7 @@
 use animus_core::{
     Result,
     budget::{Amount, Budget, Reservation},
-    llm::{Content, Message, ModelInfo, Price, Request, Response, ToolInput, Usage},
+    llm::{Content, Embeddings, Message, ModelInfo, Price, Request, Response, ToolInput, Usage},
 };
 
 use crate::conversation::Conversation;
@@ -84,6 +84,13 @@ impl Charge {
         Self { reservation: None, price: None, estimate, dispatched: false }
     }
 
+    /// Reserves the estimated tokens of so many bytes of text. Fails with `BudgetExhausted`, and only so.
+    pub(crate) fn for_embeddings(budget: &Budget, bytes: usize, model: &ModelInfo) -> Result<Self> {
+        let estimate = Usage { input_tokens: tokens_of(bytes), ..Usage::default() };
+        let reservation = Some(budget.reserve(amount(&estimate, model.price.map(|price| price.cost(&estimate))))?);
+        Ok(Self { reservation, price: model.price, estimate, dispatched: false })
+    }
+
     /// From here on the call costs something, whatever happens.
     pub(crate) fn dispatched(&mut self) {
         self.dispatched = true;
@@ -100,6 +107,16 @@ impl Charge {
             self.estimate.output_tokens = tokens_of(json_len(&response.message.content));
         } else if let Some(reservation) = self.reservation.take() {
             reservation.settle(amount(&response.usage, response.cost_microusd));
+        }
+    }
+
+    /// The vendor counted what it embedded. One that reports nothing is charged by estimate, unless it is known to be
+    /// free.
+    pub(crate) fn settle_embeddings(mut self, embeddings: &Embeddings) {
+        if (embeddings.usage.total() > 0 || embeddings.cost_microusd == Some(0))
+            && let Some(reservation) = self.reservation.take()
+        {
+            reservation.settle(amount(&embeddings.usage, embeddings.cost_microusd));
         }
     }
 

@@ -40,6 +40,7 @@ use crate::{engage::pages::Pages, measure, run::RunContext, spans};
 
 mod children;
 mod code;
+mod memory;
 mod model;
 mod noted;
 mod past;
@@ -191,6 +192,10 @@ impl Focus {
 
     pub(crate) fn work_id(&self) -> WorkId {
         self.0.work
+    }
+
+    fn spending(&self) -> &Budget {
+        &self.0.spending
     }
 
     /// What this focus spent so far.

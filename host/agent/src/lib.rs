@@ -15,6 +15,7 @@ pub mod events;
 mod focus;
 mod lease;
 mod measure;
+pub mod memory;
 mod phases;
 mod retrace;
 mod run;

@@ -10,7 +10,7 @@ use animus_core::{
     event::{Event, Watcher},
     grant::{Capability, Grant},
     id::{Digest, TenantId},
-    llm::Models as _,
+    llm::{EMBED_ROLE, Models as _},
     plugins::PluginSet as _,
     store::{NewGeneration, Plugin, PluginState, Store, Tenant},
 };
@@ -125,13 +125,19 @@ impl Context {
             llm.roles.entry(DEFAULT.to_owned()).or_insert(model);
             role = Some(COMMAND_LINE.to_owned());
         }
-        if llm.roles.is_empty()
+        // Whoever names models for embeddings alone has not said who answers.
+        if llm.roles.keys().all(|role| role == EMBED_ROLE)
             && let Some(found) = animus_llm::detect(&llm, &*keys).await?
         {
             tracing::info!(model = found.model, because = found.because, "no model is configured; one was found");
             llm.roles.insert(DEFAULT.to_owned(), Candidates::One(found.model));
         }
         Ok((Router::new(llm, keys)?, role))
+    }
+
+    /// The models that the configuration names, and no others: enough for whoever embeds.
+    pub(crate) async fn configured(&self, config: &Config) -> Result<Router> {
+        Ok(Router::new(config.llm.clone(), Arc::new(StoredKeys(self.tenant().await?)))?)
     }
 
     /// What loads and runs plugins.
@@ -202,9 +208,14 @@ impl Context {
 pub(crate) const NO_MODEL: &str = "set ANTHROPIC_API_KEY or OPENAI_API_KEY (or: animus secret set anthropic), start Ollama, \
                                    or name a model in [llm.roles] of animus.toml";
 
+/// Whether there is a model that answers. One for embeddings there always is.
+pub(crate) fn has_models(router: &Router) -> bool {
+    router.roles().iter().any(|role| role != EMBED_ROLE)
+}
+
 /// Refuses work that would end at its first model call, before any of it is stored.
 pub(crate) fn expect_model(router: &Router, role: Option<&str>) -> Result {
-    if router.roles().is_empty() {
+    if !has_models(router) {
         let none = Error::NotFound("no model is configured, and none was found".into());
         return Err(Fault::from(none).advise(NO_MODEL));
     }

@@ -92,16 +92,6 @@ name!(
     "plugin name"
 );
 
-impl MemoryId {
-    /// The identifier of what the effect `seq` of a focus stores: the same however often the effect is repeated.
-    #[must_use]
-    pub fn derived(focus: FocusId, seq: u64) -> Self {
-        let digest = Sha256::digest(format!("animus memory {focus} {seq}"));
-        let (bytes, _) = digest.split_at(16);
-        Self(uuid::Builder::from_custom_bytes(bytes.try_into().unwrap_or_default()).into_uuid())
-    }
-}
-
 impl TenantId {
     /// The tenant of a single-user host.
     #[must_use]
@@ -167,6 +157,16 @@ uuid!(
     /// A stored memory.
     MemoryId
 );
+
+impl MemoryId {
+    /// The identifier of the memory that an effect of a focus stores: the same however often that effect is repeated.
+    #[must_use]
+    pub fn of_effect(focus: FocusId, seq: u64) -> Self {
+        let hash = Sha256::new().chain_update(focus.0.as_bytes()).chain_update(seq.to_be_bytes()).finalize();
+        let (bytes, _) = hash.as_slice().as_chunks::<16>();
+        Self(uuid::Builder::from_random_bytes(bytes.first().copied().unwrap_or_default()).into_uuid())
+    }
+}
 
 /// The SHA-256 of an artifact, shown as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -246,13 +246,11 @@ mod tests {
     }
 
     #[test]
-    fn what_one_effect_stores_has_one_identifier() {
-        let focus = FocusId::new();
-        assert_eq!(MemoryId::derived(focus, 1), MemoryId::derived(focus, 1));
-        assert_ne!(MemoryId::derived(focus, 1), MemoryId::derived(focus, 2));
-        assert_ne!(MemoryId::derived(focus, 1), MemoryId::derived(FocusId::new(), 1));
-        let id = MemoryId::derived(focus, 1);
-        assert_eq!(id.to_string().parse::<MemoryId>().unwrap(), id);
+    fn an_effect_names_its_memory_for_ever() {
+        let focus: FocusId = "018f0000-0000-7000-8000-000000000000".parse().unwrap();
+        assert_eq!(MemoryId::of_effect(focus, 7), MemoryId::of_effect(focus, 7));
+        assert_ne!(MemoryId::of_effect(focus, 7), MemoryId::of_effect(focus, 8));
+        assert_ne!(MemoryId::of_effect(focus, 7), MemoryId::of_effect(FocusId::new(), 7));
     }
 
     #[test]

@@ -185,6 +185,9 @@ pub trait Services: Send + Sync {
     /// Completes, and returns the whole answer.
     async fn llm_complete(&self, by: &Principal, request: llm::Request) -> Result<llm::Response>;
 
+    /// Where texts point, by the models of the role `embed`, which `by` may use.
+    async fn llm_embed(&self, by: &Principal, texts: Vec<String>) -> Result<llm::Embeddings>;
+
     /// All roles and aliases; the runtime narrows them to the grant.
     fn llm_roles(&self) -> Vec<String>;
 
@@ -202,6 +205,12 @@ pub trait Services: Send + Sync {
 
     /// One memory.
     async fn memory_get(&self, by: &Principal, id: MemoryId) -> Result<memory::Memory>;
+
+    /// Gives a memory new content and returns its version; a conflict when it is not at the version `from`.
+    async fn memory_update(&self, by: &Principal, id: MemoryId, content: String, from: Option<u64>) -> Result<u64>;
+
+    /// What a memory says and said, the newest version first.
+    async fn memory_versions(&self, by: &Principal, id: MemoryId) -> Result<Vec<memory::Version>>;
 
     /// Removes a memory.
     async fn memory_forget(&self, by: &Principal, id: MemoryId) -> Result<()>;

@@ -273,7 +273,23 @@ impl From<core_memory::Memory> for memory::Item {
             tags: m.tags,
             source: m.source,
             created_ms: m.created_ms,
+            version: m.version,
+            updated_ms: m.updated_ms,
         }
+    }
+}
+
+impl From<core_memory::Version> for memory::Version {
+    fn from(version: core_memory::Version) -> Self {
+        Self { version: version.version, content: version.content, since_ms: version.since_ms }
+    }
+}
+
+impl From<memory::RecallOptions> for core_memory::Query {
+    /// A query without words.
+    fn from(options: memory::RecallOptions) -> Self {
+        let memory::RecallOptions { limit, kind, tags, source, since_ms, until_ms, half_life_days } = options;
+        Self { limit, kind, tags, source, since_ms, until_ms, half_life_days, ..Self::default() }
     }
 }
 
@@ -486,6 +502,22 @@ impl From<core_llm::Content> for llm::Content {
     }
 }
 
+fn usage(usage: core_llm::Usage, cost_microusd: Option<u64>) -> llm::Usage {
+    llm::Usage {
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cached_tokens: usage.cached_tokens,
+        cost_microusd,
+    }
+}
+
+impl From<core_llm::Embeddings> for llm::Embeddings {
+    fn from(embeddings: core_llm::Embeddings) -> Self {
+        let usage = usage(embeddings.usage, embeddings.cost_microusd);
+        Self { model: embeddings.model, vectors: embeddings.vectors, usage }
+    }
+}
+
 impl From<core_llm::Response> for llm::Response {
     fn from(response: core_llm::Response) -> Self {
         Self {
@@ -502,12 +534,7 @@ impl From<core_llm::Response> for llm::Response {
                 core_llm::Stop::MaxTokens => llm::StopReason::MaxTokens,
                 core_llm::Stop::Other(word) => llm::StopReason::Other(word),
             },
-            usage: llm::Usage {
-                input_tokens: response.usage.input_tokens,
-                output_tokens: response.usage.output_tokens,
-                cached_tokens: response.usage.cached_tokens,
-                cost_microusd: response.cost_microusd,
-            },
+            usage: usage(response.usage, response.cost_microusd),
             model: response.model,
         }
     }

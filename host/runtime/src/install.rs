@@ -212,6 +212,9 @@ impl Services for Nobody {
     async fn llm_complete(&self, _: &Principal, _: llm::Request) -> Result<llm::Response> {
         nothing()
     }
+    async fn llm_embed(&self, _: &Principal, _: Vec<String>) -> Result<llm::Embeddings> {
+        nothing()
+    }
     fn llm_roles(&self) -> Vec<String> {
         Vec::new()
     }
@@ -228,6 +231,12 @@ impl Services for Nobody {
         nothing()
     }
     async fn memory_get(&self, _: &Principal, _: MemoryId) -> Result<memory::Memory> {
+        nothing()
+    }
+    async fn memory_update(&self, _: &Principal, _: MemoryId, _: String, _: Option<u64>) -> Result<u64> {
+        nothing()
+    }
+    async fn memory_versions(&self, _: &Principal, _: MemoryId) -> Result<Vec<memory::Version>> {
         nothing()
     }
     async fn memory_forget(&self, _: &Principal, _: MemoryId) -> Result<()> {

@@ -38,6 +38,8 @@ _MEMORY = {
     "tag": "memory:write",
     "recall": "memory:read",
     "get": "memory:read",
+    "update": "memory:write",
+    "versions": "memory:read",
 }
 _PARTS = ("tools", "ledger", "memory", "llm")
 """What a program has without an import."""
@@ -140,6 +142,8 @@ class _Finder(ast.NodeVisitor):
             self._model(node)
         elif path == "animus.children.spawn":
             self._child(node)
+        elif path == "animus.llm.embed":
+            self.uses.add("llm:embed")
         elif path in ("animus.tools.describe", "animus.tools.search", "animus.tools.list"):
             pass
         elif (
@@ -188,7 +192,9 @@ class _Finder(ast.NodeVisitor):
             elif rest[0] in known:
                 self.uses.add(known[rest[0]])
         elif part == "llm":
-            if not rest or rest[0] == "complete":
+            if rest and rest[0] == "embed":
+                self.uses.add("llm:embed")
+            elif not rest or rest[0] == "complete":
                 self._dynamic("llm.complete", node)
         elif part == "children":
             # What is awaited, checked or cancelled was spawned.

@@ -83,6 +83,10 @@ class Inner:
             ("from animus.memory import recall\ndef f():\n    return recall('x')", ["memory:read"]),
             ("import animus.llm as m\nm.complete('x', 'fast')", ["llm:fast"]),
             ("memory.store('x'); memory.tag('a', 'b'); memory.forget('a')", ["memory:write"]),
+            ("memory.update('a', 'b')", ["memory:write"]),
+            ("memory.versions('a')", ["memory:read"]),
+            ("llm.embed(['a'])", ["llm:embed"]),
+            ("near = llm.embed\nnear(['a'])", ["llm:embed"]),
             (
                 "llm.complete('x', model='fast'); llm.complete('y'); llm.complete('z', model='')",
                 ["llm:default", "llm:fast"],

@@ -10,8 +10,7 @@ use animus_core::{
     id::{MemoryId, WorkId},
     journal::{EffectKind, Intent, Outcome},
     ledger::{self, Entry, EntryType, Filter},
-    llm,
-    memory::{self, NewMemory},
+    llm, memory,
     services::{EngageOptions, Engagement, Principal, Services},
     store::{Origin, SecretValue},
     tool::{Output, Tool},
@@ -37,6 +36,10 @@ impl Services for Focus {
         self.complete(by, self.prepare(request)?).await
     }
 
+    async fn llm_embed(&self, by: &Principal, texts: Vec<String>) -> Result<llm::Embeddings> {
+        self.embed(by, texts).await
+    }
+
     fn llm_roles(&self) -> Vec<String> {
         self.cx().models.roles()
     }
@@ -48,30 +51,26 @@ impl Services for Focus {
     async fn ledger_read(&self, by: &Principal, filter: Filter) -> Result<Vec<Entry>> {
         let (tenant, work) = (self.cx().tenant.clone(), self.0.work);
         let request = json!({ "type": filter.entry_type, "last_n": filter.last_n });
-        self.observe(
-            intent(by, EffectKind::Ledger, "read", request),
-            async move { tenant.ledger_read(work, filter).await },
-        )
-        .await
+        let intent = intent(by, EffectKind::Ledger, "read", request);
+        self.observe(intent, async move { tenant.ledger_read(work, filter).await }).await
     }
 
     async fn memory_store(&self, by: &Principal, content: String, kind: String, tags: Vec<String>) -> Result<MemoryId> {
-        let new = NewMemory { content, kind, tags, source: name(by).to_owned(), ..NewMemory::default() }.checked()?;
-        let (tenant, focus) = (self.cx().tenant.clone(), self.0.lease.focus);
-        measure::memory(tenant.id(), "store");
-        self.effect(intent(by, EffectKind::Memory, "store", json!(new)), move |acting| async move {
-            // Told apart by the effect, so that a repeated one is the same one.
-            let id = acting.seq.map(|seq| MemoryId::derived(focus, seq));
-            tenant.memory_store(NewMemory { id, ..new }).await
-        })
-        .await
+        self.store_memory(by, content, kind, tags).await
     }
 
     async fn memory_recall(&self, by: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>> {
+        self.recall_memories(by, query).await
+    }
+
+    async fn memory_update(&self, by: &Principal, id: MemoryId, content: String, from: Option<u64>) -> Result<u64> {
+        self.update_memory(by, id, content, from).await
+    }
+
+    async fn memory_versions(&self, by: &Principal, id: MemoryId) -> Result<Vec<memory::Version>> {
         let tenant = self.cx().tenant.clone();
-        measure::memory(tenant.id(), "recall");
-        let intent = intent(by, EffectKind::Memory, "recall", json!(query));
-        self.observe(intent, async move { Ok(tenant.memory_recall(query).await?.hits) }).await
+        let intent = intent(by, EffectKind::Memory, "versions", json!({ "id": id }));
+        self.observe(intent, async move { tenant.memory_versions(id).await }).await
     }
 
     async fn memory_get(&self, by: &Principal, id: MemoryId) -> Result<memory::Memory> {

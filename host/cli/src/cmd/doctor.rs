@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    context::{Context, NO_MODEL},
+    context::{Context, NO_MODEL, has_models},
     fault::{Exit, Result},
     machine,
     out::{self, BAD, BOLD, GOOD, WARN, paint},
@@ -183,7 +183,7 @@ async fn models(cx: &Context, report: &mut Report) {
         Err(fault) => return report.broken("models", fault, "mend [llm] in animus.toml"),
     };
     let roles = router.roles();
-    if roles.is_empty() {
+    if !has_models(&router) {
         let detail = "no model is configured, and none was found";
         report.add("models", Level::Warn, detail, Some(NO_MODEL.to_owned()));
     }

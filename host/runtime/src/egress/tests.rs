@@ -62,6 +62,9 @@ impl Services for Recorder {
     async fn llm_complete(&self, _: &Principal, _: llm::Request) -> Result<llm::Response> {
         absent()
     }
+    async fn llm_embed(&self, _: &Principal, _: Vec<String>) -> Result<llm::Embeddings> {
+        absent()
+    }
     fn llm_roles(&self) -> Vec<String> {
         Vec::new()
     }
@@ -78,6 +81,12 @@ impl Services for Recorder {
         absent()
     }
     async fn memory_get(&self, _: &Principal, _: MemoryId) -> Result<memory::Memory> {
+        absent()
+    }
+    async fn memory_update(&self, _: &Principal, _: MemoryId, _: String, _: Option<u64>) -> Result<u64> {
+        absent()
+    }
+    async fn memory_versions(&self, _: &Principal, _: MemoryId) -> Result<Vec<memory::Version>> {
         absent()
     }
     async fn memory_forget(&self, _: &Principal, _: MemoryId) -> Result<()> {

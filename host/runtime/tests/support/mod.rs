@@ -459,6 +459,9 @@ impl Services for FakeServices {
         self.note(format!("llm_complete {} {:?}", request.model, request.max_tokens));
         no()
     }
+    async fn llm_embed(&self, _: &Principal, _: Vec<String>) -> Result<llm::Embeddings> {
+        no()
+    }
     fn llm_roles(&self) -> Vec<String> {
         vec!["coder".into(), "default".into(), "planner".into()]
     }
@@ -480,6 +483,12 @@ impl Services for FakeServices {
         no()
     }
     async fn memory_get(&self, _: &Principal, _: MemoryId) -> Result<memory::Memory> {
+        no()
+    }
+    async fn memory_update(&self, _: &Principal, _: MemoryId, _: String, _: Option<u64>) -> Result<u64> {
+        no()
+    }
+    async fn memory_versions(&self, _: &Principal, _: MemoryId) -> Result<Vec<memory::Version>> {
         no()
     }
     async fn memory_forget(&self, _: &Principal, _: MemoryId) -> Result<()> {

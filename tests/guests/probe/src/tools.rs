@@ -38,6 +38,12 @@ pub fn llm_open_stream(args: &Value) -> Answer {
     Ok("done".to_owned())
 }
 
+/// Gives the model, and how many vectors of how many dimensions there are.
+pub fn llm_embed(args: &Value) -> Answer {
+    let answer = llm::embed(&[text(args, "text").to_owned()])?;
+    Ok(format!("{} {} {}", answer.model, answer.vectors.len(), answer.vectors[0].len()))
+}
+
 pub fn llm_list_models(_: &Value) -> Answer {
     Ok(llm::list_models().join(","))
 }
@@ -60,12 +66,30 @@ pub fn memory_store(args: &Value) -> Answer {
 }
 
 pub fn memory_recall(args: &Value) -> Answer {
-    let hits = memory::recall(text(args, "text"), &RecallOptions { limit: None, kind: None, tags: Vec::new() })?;
+    let options = RecallOptions {
+        limit: None,
+        kind: None,
+        tags: Vec::new(),
+        source: None,
+        since_ms: None,
+        until_ms: None,
+        half_life_days: None,
+    };
+    let hits = memory::recall(text(args, "text"), &options)?;
     Ok(hits.into_iter().map(|hit| hit.item.content).collect::<Vec<_>>().join(","))
 }
 
 pub fn memory_get(args: &Value) -> Answer {
     memory::get(text(args, "id")).map(|item| item.content)
+}
+
+pub fn memory_update(args: &Value) -> Answer {
+    memory::update(text(args, "id"), text(args, "text"), None).map(|version| version.to_string())
+}
+
+pub fn memory_versions(args: &Value) -> Answer {
+    let versions = memory::versions(text(args, "id"))?;
+    Ok(versions.into_iter().map(|version| version.content).collect::<Vec<_>>().join(","))
 }
 
 pub fn memory_forget(args: &Value) -> Answer {

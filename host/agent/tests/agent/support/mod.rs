@@ -17,8 +17,8 @@ use animus_core::{
     grant::{Grant, LedgerAccess, LlmGrant},
     id::{Digest, PluginName},
     llm::{
-        Content, Message, ModelInfo, Models, Price, Request, Response, ResponseStream, Role, Stop, StreamEvent,
-        ToolInput, ToolResult, ToolUse, Usage,
+        Content, Embeddings, Message, ModelInfo, Models, Price, Request, Response, ResponseStream, Role, Stop,
+        StreamEvent, ToolInput, ToolResult, ToolUse, Usage,
     },
     plugins::{FacultyOutcome, Loaded, PluginSet, Task},
     services::{CallContext, EngageOptions, Engagement, Principal},
@@ -55,6 +55,10 @@ pub struct Script {
     summaries: Mutex<Option<TurnFn>>,
     pub requests: Mutex<Vec<Request>>,
     pub window: Mutex<Option<u64>>,
+    /// The roles and texts that were to be embedded.
+    pub embedded: Mutex<Vec<(String, Vec<String>)>>,
+    /// What embedding fails with.
+    pub cannot_embed: Mutex<Option<Error>>,
 }
 
 pub const USAGE: Usage = Usage { input_tokens: 100, output_tokens: 10, cached_tokens: 0, cache_write_tokens: 0 };
@@ -167,6 +171,18 @@ impl Models for Script {
             }
         }
         panic!("the script's turn has no end")
+    }
+
+    /// Vectors that tell how long a text is, from a vendor that bills: a token for each text.
+    async fn embed(&self, role: &str, texts: &[String], _: CancellationToken) -> Result<Embeddings> {
+        self.embedded.lock().unwrap().push((role.to_owned(), texts.to_vec()));
+        if let Some(error) = self.cannot_embed.lock().unwrap().clone() {
+            return Err(error);
+        }
+        let vectors: Vec<Vec<f32>> = texts.iter().map(|text| vec![1.0, text.len() as f32]).collect();
+        let tokens = texts.len() as u64;
+        let usage = Usage { input_tokens: tokens, ..Usage::default() };
+        Ok(Embeddings { model: "scripted:embedder".into(), dims: 2, vectors, usage, cost_microusd: Some(tokens) })
     }
 }
 
