@@ -9,6 +9,7 @@ mod embeddings;
 mod error;
 mod events;
 mod focuses;
+mod hosts;
 mod journal;
 mod ledger;
 mod memories;
