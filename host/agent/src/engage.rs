@@ -9,6 +9,7 @@ use animus_core::{
     Error, Result,
     event::Event,
     grant::{Capability, Pattern},
+    ledger::Entry,
     llm::{Message, Request, Response, Role, Stop, ToolDefinition, ToolUse},
     services::{Ending, EngageOptions, Engagement, Principal},
     tool::Tool,

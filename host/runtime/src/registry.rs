@@ -177,7 +177,10 @@ impl Registry {
         for other in swapped {
             let there = records.iter_mut().find(|record| record.name == other.name);
             let there = there.ok_or_else(|| {
-                Error::NotFound(format!("the focus began without a plugin '{}', so none can take its place", other.name))
+                Error::NotFound(format!(
+                    "the focus began without a plugin '{}', so none can take its place",
+                    other.name
+                ))
             })?;
             *there = store::Plugin { granted: there.granted.clone(), state: there.state, ..other };
         }

@@ -75,10 +75,9 @@ pub(super) async fn show(cx: &Context, named: &str) -> Result<Exit> {
 
 fn text(shown: &Shown) -> String {
     let Shown { focus, work, journal, totals } = shown;
-    let ended = focus.ended_ms.map_or_else(
-        || paint(WARN, "running"),
-        |ended| format!("{} s", ended.saturating_sub(focus.began_ms) / 1_000),
-    );
+    let ended = focus
+        .ended_ms
+        .map_or_else(|| paint(WARN, "running"), |ended| format!("{} s", ended.saturating_sub(focus.began_ms) / 1_000));
     let mut text = format!(
         "{} of work {}\n{} · {} · {} · attempt {} · host {} · taken over {} times\n\n",
         paint(BOLD, focus.id),
