@@ -190,12 +190,12 @@ impl Focus {
         &self.0.cx
     }
 
-    pub(crate) fn work_id(&self) -> WorkId {
-        self.0.work
-    }
-
     fn spending(&self) -> &Budget {
         &self.0.spending
+    }
+
+    pub(crate) fn work_id(&self) -> WorkId {
+        self.0.work
     }
 
     /// What this focus spent so far.

@@ -184,6 +184,12 @@ pub struct Terms {
     pub place: Option<Arc<dyn Place>>,
 }
 
+impl Default for Terms {
+    fn default() -> Self {
+        Self { backoff: Backoff::default(), lease_ms: LEASE_MS, leave: CancellationToken::new(), place: None }
+    }
+}
+
 /// A place that was made for one focus to work in.
 #[async_trait]
 pub trait Place: Send + Sync + Debug {

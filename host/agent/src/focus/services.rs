@@ -51,8 +51,11 @@ impl Services for Focus {
     async fn ledger_read(&self, by: &Principal, filter: Filter) -> Result<Vec<Entry>> {
         let (tenant, work) = (self.cx().tenant.clone(), self.0.work);
         let request = json!({ "type": filter.entry_type, "last_n": filter.last_n });
-        let intent = intent(by, EffectKind::Ledger, "read", request);
-        self.observe(intent, async move { tenant.ledger_read(work, filter).await }).await
+        self.observe(
+            intent(by, EffectKind::Ledger, "read", request),
+            async move { tenant.ledger_read(work, filter).await },
+        )
+        .await
     }
 
     async fn memory_store(&self, by: &Principal, content: String, kind: String, tags: Vec<String>) -> Result<MemoryId> {
