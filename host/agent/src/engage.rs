@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 
 use crate::{conversation::Conversation, focus::Focus, measure, spans};
 
+mod bounds;
 mod context;
 mod engine_tools;
 mod execute_code;
@@ -70,8 +71,8 @@ struct Engage<'a> {
 
 impl<'a> Engage<'a> {
     async fn new(focus: &'a Focus, by: &'a Principal, options: EngageOptions) -> Result<Self> {
+        let options = bounds::within(&focus.cx().faculty.engage, options);
         let EngageOptions { system, prompt, model: role, tools, max_turns, max_tokens, temperature } = options;
-        let role = if role.is_empty() { "default".to_owned() } else { role };
         let model = focus.cx().models.resolve(&role)?;
         let granted = by.authority.effective().llm.as_ref().map_or(0, |llm| llm.max_tokens);
         let max_tokens = max_tokens.unwrap_or_else(|| model.max_output.min(granted));
@@ -105,7 +106,7 @@ impl<'a> Engage<'a> {
             offered,
             conversation: Conversation::new(request),
             room: model.context_window.saturating_sub(max_tokens.into()),
-            max_turns: max_turns.unwrap_or(TURNS).min(MOST_TURNS),
+            max_turns: max_turns.unwrap_or(TURNS),
             ids: HashSet::new(),
             repeats: repeat::Repeats::default(),
             text: String::new(),
@@ -202,7 +203,9 @@ impl<'a> Engage<'a> {
 fn offered(focus: &Focus, by: &Principal, patterns: &[Pattern]) -> BTreeMap<String, Arc<Tool>> {
     let granted = by.authority.effective();
     let plugins = focus.tools_in_reach().into_iter().filter(|tool| {
-        patterns.iter().any(|p| p.matches(&tool.name)) && granted.allows(&Capability::Tool(tool.name.clone()))
+        patterns.iter().any(|p| p.matches(&tool.name))
+            && bounds::offers(&focus.cx().faculty.engage, &tool.name)
+            && granted.allows(&Capability::Tool(tool.name.clone()))
     });
     let host = engine_tools::definitions(focus, by).into_iter().map(Arc::new);
     plugins.chain(host).map(|tool| (tool.name.clone(), tool)).collect()

@@ -27,6 +27,7 @@ use crate::{
     keys::StoredKeys,
     machine,
     out::Out,
+    telemetry::Scrape,
 };
 
 /// The role that a model named on the command line gets.
@@ -39,6 +40,8 @@ const DEFAULT: &str = "default";
 pub(crate) struct Context {
     pub(crate) out: Out,
     pub(crate) home: Home,
+    /// The metrics of this process.
+    pub(crate) scrape: Scrape,
     store: Arc<OnceCell<Sqlite>>,
     registry: Arc<OnceCell<Arc<Registry>>>,
 }
@@ -52,8 +55,8 @@ pub(crate) struct Host {
 }
 
 impl Context {
-    pub(crate) fn new(out: Out, home: Home) -> Self {
-        Self { out, home, store: Arc::default(), registry: Arc::default() }
+    pub(crate) fn new(out: Out, home: Home, scrape: Scrape) -> Self {
+        Self { out, home, scrape, store: Arc::default(), registry: Arc::default() }
     }
 
     /// The folder that plugins may see as `$workspace`.

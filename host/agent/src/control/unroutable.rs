@@ -1,6 +1,8 @@
 //! Work that waits although nothing on this host would ever run it.
 
+use animus_core::trace::METRICS;
 use serde::{Deserialize, Serialize};
+use tracing::{Level, event};
 
 use super::{ControlPlane, lock};
 
@@ -35,8 +37,12 @@ impl ControlPlane {
         for (faculty, now) in found {
             let then = before.get(&faculty).map_or(0, |then| then.items);
             if now.items > then {
-                tracing::warn!(
+                event!(
+                    target: METRICS, Level::INFO,
                     monotonic_counter.animus.work.unroutable = now.items - then,
+                    animus.tenant = self.tenant.id().as_str(),
+                );
+                tracing::warn!(
                     faculty,
                     items = now.items,
                     "work waits that no faculty here runs; see why: animus work show",

@@ -63,7 +63,8 @@ impl Focus {
 
     /// Activates the skills whose triggers match the work. What is wrong with one is told and holds up nothing.
     pub(crate) async fn orient(&self, by: &Principal, prompt: &str) -> Result<()> {
-        let Some(workshop) = self.workshop() else { return Ok(()) };
+        let orient = self.0.cx.faculty.orient;
+        let Some(workshop) = self.workshop().filter(|_| orient.auto_activate_skills) else { return Ok(()) };
         let catalog = workshop.catalog().await?;
         if catalog.entries().len() == 0 {
             return Ok(());
@@ -75,7 +76,7 @@ impl Focus {
             faculty: by.authority.plugin().as_str(),
             description: prompt,
             params: &work.params,
-            cap: rules.max_auto,
+            cap: rules.max_auto.min(usize::try_from(orient.max_auto_activated).unwrap_or(usize::MAX)),
             max_tokens: rules.max_prompt_tokens,
         });
         for notice in &auto.notices {

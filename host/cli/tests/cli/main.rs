@@ -10,6 +10,8 @@ mod exec;
 mod plugins;
 mod records;
 mod runs;
+mod serve;
+mod server;
 mod skills;
 mod surface;
 mod telemetry;
