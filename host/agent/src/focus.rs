@@ -29,11 +29,14 @@ use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, Span};
 
-use self::{code::Sessions, skills::Active};
+use self::{children::Children, code::Sessions, noted::Noted, skills::Active};
 use crate::{engage::pages::Pages, measure, run::RunContext, spans};
 
+mod children;
 mod code;
+mod memory;
 mod model;
+mod noted;
 mod plugins;
 mod services;
 mod skills;
@@ -68,7 +71,9 @@ struct Inner {
     tasks: TaskTracker,
     pages: Mutex<Pages>,
     sessions: Mutex<Sessions>,
+    children: Mutex<Children>,
     active: Mutex<Active>,
+    noted: Mutex<Noted>,
     /// Held while skills become active, so that two calls of one turn do not activate the same one.
     activating: tokio::sync::Mutex<()>,
     /// How often it gained a skill or a plugin.
@@ -133,7 +138,9 @@ impl Focus {
             tasks: TaskTracker::new(),
             pages: Mutex::default(),
             sessions: Mutex::default(),
+            children: Mutex::default(),
             active: Mutex::default(),
+            noted: Mutex::default(),
             activating: tokio::sync::Mutex::default(),
             gains: AtomicU64::default(),
             plugins: Mutex::new(cx.plugins.clone()),
@@ -163,6 +170,10 @@ impl Focus {
 
     pub(crate) fn cx(&self) -> &RunContext {
         &self.0.cx
+    }
+
+    fn spending(&self) -> &Budget {
+        &self.0.spending
     }
 
     /// What this focus spent so far.
@@ -312,7 +323,7 @@ impl Focus {
             _ => (cancel.clone(), Duration::ZERO),
         };
         let seq = self.begin(intent).await?;
-        span.record("animus.journal.seq", seq);
+        span.record("animus.journal.seq", seq.map(trace::figure));
         let acting = Acting { seq, cancel: stop.clone() };
         let overdue = async {
             cancel.cancelled().await;

@@ -15,6 +15,7 @@ pub mod events;
 mod focus;
 mod lease;
 mod measure;
+pub mod memory;
 mod run;
 mod slot;
 mod spans;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use animus_core::{
     Error,
     code::Ran,
+    event::Compaction,
     id::TenantId,
     journal::EffectKind,
     ledger::EntryType,
@@ -66,6 +67,22 @@ pub(crate) fn turn(tenant: &TenantId, faculty: &str, tools: usize) {
         target: METRICS, Level::INFO,
         histogram.work.engage.parallel_tools = u64::try_from(tools).unwrap_or(u64::MAX),
         faculty,
+        animus.tenant = tenant.as_str(),
+    );
+}
+
+/// A conversation was made shorter.
+pub(crate) fn compacted(tenant: &TenantId, trigger: Compaction, summarised: bool) {
+    let trigger = match trigger {
+        Compaction::Step => "step",
+        Compaction::Threshold => "threshold",
+        Compaction::Overflow => "overflow",
+    };
+    event!(
+        target: METRICS, Level::INFO,
+        monotonic_counter.work.context.compactions = 1_u64,
+        trigger,
+        summarised,
         animus.tenant = tenant.as_str(),
     );
 }
@@ -143,11 +160,11 @@ impl Chat {
         let usage = response.usage;
         Span::current()
             .record("gen_ai.response.model", answered)
-            .record("gen_ai.usage.input_tokens", usage.input_tokens)
-            .record("gen_ai.usage.output_tokens", usage.output_tokens)
-            .record("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens)
-            .record("gen_ai.usage.cache_creation.input_tokens", usage.cache_write_tokens)
-            .record("animus.llm.cost_microusd", response.cost_microusd);
+            .record("gen_ai.usage.input_tokens", trace::figure(usage.input_tokens))
+            .record("gen_ai.usage.output_tokens", trace::figure(usage.output_tokens))
+            .record("gen_ai.usage.cache_read.input_tokens", trace::figure(usage.cached_tokens))
+            .record("gen_ai.usage.cache_creation.input_tokens", trace::figure(usage.cache_write_tokens))
+            .record("animus.llm.cost_microusd", response.cost_microusd.map(trace::figure));
         let tenant = self.tenant.as_str();
         for (direction, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {
             event!(

@@ -155,6 +155,12 @@ pub struct Terms {
     pub place: Option<Arc<dyn Place>>,
 }
 
+impl Default for Terms {
+    fn default() -> Self {
+        Self { backoff: Backoff::default(), lease_ms: LEASE_MS, leave: CancellationToken::new(), place: None }
+    }
+}
+
 /// A place that was made for one focus to work in.
 #[async_trait]
 pub trait Place: Send + Sync + Debug {
@@ -391,6 +397,7 @@ impl Begun {
     async fn settle(&self, state: State, outcome: Option<Value>, error: Option<Error>) -> Result<(Amount, Work)> {
         let focus = &self.focus;
         focus.finish().await;
+        focus.settle_children().await;
         if let Some(error) = &error {
             trace::failed(&self.span, error);
         }

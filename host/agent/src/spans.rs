@@ -23,7 +23,7 @@ pub(crate) fn execute(tenant: &TenantId, work: &Work, lease: Lease, resumed: boo
         animus.focus.id = %lease.focus,
         animus.faculty = work.faculty,
         animus.work.source = work.source,
-        animus.work.attempt = work.attempts,
+        animus.work.attempt = i64::from(work.attempts),
         animus.focus.resumed = resumed,
         animus.work.state = Empty,
         otel.status_code = Empty,
@@ -35,7 +35,7 @@ pub(crate) fn execute(tenant: &TenantId, work: &Work, lease: Lease, resumed: boo
 
 /// One turn of an engage loop, from 1.
 pub(crate) fn iteration(n: u32) -> Span {
-    info_span!(target: SPANS, "iteration", animus.iteration = n)
+    info_span!(target: SPANS, "iteration", animus.iteration = i64::from(n))
 }
 
 /// A tool call that a model or an operator asks for; `id` is the model's own.
@@ -71,13 +71,14 @@ pub(crate) fn nested(name: &str) -> Span {
 
 /// Says on the current span, a tool call's, which plugin answers it.
 pub(crate) fn callee(plugins: &dyn PluginSet, tool: &str) {
-    let span = Span::current();
-    if span.is_disabled() {
+    // Asking for the current span costs more than all the rest of a call that nobody traces.
+    if !span_enabled!(target: SPANS, Level::INFO) {
         return;
     }
+    let span = Span::current();
     if let Some(plugin) = tool.split_once('.').and_then(|(plugin, _)| plugins.plugin(plugin)) {
         span.record("animus.plugin.name", plugin.name.as_str())
-            .record("animus.plugin.generation", plugin.generation)
+            .record("animus.plugin.generation", trace::figure(plugin.generation))
             .record("animus.plugin.digest", plugin.digest.short());
     }
 }
@@ -85,7 +86,8 @@ pub(crate) fn callee(plugins: &dyn PluginSet, tool: &str) {
 /// The span of an effect. A tool call has its own already, which says more of it: the current one.
 pub(crate) fn effect(models: &dyn Models, intent: &Intent) -> Span {
     match intent.kind {
-        EffectKind::Tool => Span::current(),
+        EffectKind::Tool if span_enabled!(target: SPANS, Level::INFO) => Span::current(),
+        EffectKind::Tool => Span::none(),
         EffectKind::Llm => chat(models, &intent.subject),
         EffectKind::Phase => phase(intent),
         kind => debug_span!(

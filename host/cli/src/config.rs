@@ -4,7 +4,7 @@
 //! lower budgets and the ceiling, never raise them, and it cannot say where requests with the operator's keys go.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) serve: Serve,
     /// `[telemetry]`: what this host tells of itself, and whom. Only the operator's file may hold it.
     pub(crate) telemetry: Settings,
+    /// `[store]`: where everything is kept.
+    pub(crate) store: Store,
     /// `[ceiling]`: the most that any plugin may be granted; everything when there is no such section.
     pub(crate) ceiling: Option<Grant>,
 }
@@ -126,6 +128,21 @@ pub(crate) struct Run {
     pub(crate) max_turns: Option<u32>,
 }
 
+/// Where everything is kept. An operator's matter: a project that chose the store would choose who reads it.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Store {
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; a file in the home folder when there is no such key.
+    pub(crate) url: Option<String>,
+}
+
+impl fmt::Debug for Store {
+    /// The URL may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("url", &self.url.as_ref().map(|_| "…")).finish()
+    }
+}
+
 /// What agents may do with skills.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -206,6 +223,13 @@ impl Config {
         })
     }
 
+    /// Reads the operator's file alone: for what no project has a say in.
+    pub(crate) fn of_operator(home: &Path) -> Result<Self> {
+        let path = home.join(FILE);
+        let table = read(&path)?.unwrap_or_default();
+        table.try_into().map_err(|e| Fault::invalid(format!("{}: {e}", path.display())))
+    }
+
     /// Both tables were checked by themselves.
     fn combine(base: Table, over: Table) -> Result<Self, String> {
         let [mine, theirs] = [&base, &over].map(|table| table.clone().try_into::<Self>().map_err(|e| e.to_string()));
@@ -227,6 +251,12 @@ impl Config {
             return Err(format!(
                 "[telemetry] says where data of yours goes, so a project cannot set it; move it to {FILE} in the home \
                  folder of animus"
+            ));
+        }
+        if theirs.store != Store::default() {
+            return Err(format!(
+                "[store] says where everything is kept, so a project cannot set it; move it to {FILE} in the home folder \
+                 of animus"
             ));
         }
         let mut all: Self = merge(base, over).try_into().map_err(|e: toml::de::Error| e.to_string())?;
@@ -381,6 +411,16 @@ mod tests {
             assert!(message(load("", &evil).unwrap_err()).contains("where data of yours goes"), "{evil}");
             load(&evil, "").unwrap();
         }
+    }
+
+    #[test]
+    fn a_project_cannot_choose_the_store_and_no_debug_text_holds_its_password() {
+        let url = "[store]\nurl = 'postgres://ada:hunter2@db.example/animus'";
+        let refused = message(load("", url).unwrap_err());
+        assert!(refused.contains("says where everything is kept") && !refused.contains("hunter2"), "{refused}");
+        let config = load(url, "").unwrap();
+        assert_eq!(config.store.url.as_deref(), Some("postgres://ada:hunter2@db.example/animus"));
+        assert!(!format!("{config:?}").contains("hunter2"));
     }
 
     #[test]

@@ -56,7 +56,6 @@ const SCOPE: &str = "animus";
 
 /// Where telemetry goes while this process runs. [`Telemetry::finish`] delivers the rest.
 pub(crate) struct Telemetry {
-    out: Out,
     health: Arc<Health>,
     traces: Option<SdkTracerProvider>,
     metrics: Option<SdkMeterProvider>,
@@ -86,7 +85,7 @@ impl Telemetry {
         let plan = Plan::new(wants.settings, &|name| std::env::var(name).ok())?;
         let health = Arc::new(Health::new(out.clone()));
         let client = Client::new(runtime.clone(), plan.timeout, health.clone());
-        let built = Self::build(&plan, wants.prometheus, &client, health, out);
+        let built = Self::build(&plan, wants.prometheus, &client, health);
         let telemetry = built.map_err(|error| Fault::usage(format!("telemetry cannot be exported: {error}")))?;
         telemetry.listen(&plan)?;
         if telemetry.traces.is_some() {
@@ -104,11 +103,9 @@ impl Telemetry {
         prometheus: bool,
         client: &Client,
         health: Arc<Health>,
-        out: &Out,
     ) -> std::result::Result<Self, ExporterBuildError> {
         let resource = resource(plan);
-        let mut telemetry =
-            Self { out: out.clone(), health, traces: None, metrics: None, logs: None, prometheus: None };
+        let mut telemetry = Self { health, traces: None, metrics: None, logs: None, prometheus: None };
         if let Some(to) = &plan.traces {
             let builder = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary);
             let builder = builder.with_http_client(client.clone()).with_retry_policy(patience());
@@ -210,7 +207,6 @@ impl Telemetry {
                 break;
             }
         }
-        drop(self.out);
     }
 }
 
@@ -265,7 +261,8 @@ where
 {
     let wanted = filter_fn(move |of| {
         (of.is_span() && of.target() == trace::SPANS && *of.level() <= level)
-            || (content && of.is_event() && of.target() == trace::CONTENT)
+            // A room that asks whether anybody wants it asks by neither span nor event.
+            || (content && !of.is_span() && of.target() == trace::CONTENT)
     });
     tracing_opentelemetry::layer()
         .with_tracer(provider.tracer(SCOPE))
@@ -283,12 +280,11 @@ mod tests {
     use super::*;
 
     fn quiet(prometheus: bool) -> Telemetry {
-        let out = Out::new(false);
-        let health = Arc::new(Health::new(out.clone()));
+        let health = Arc::new(Health::new(Out::new(false)));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let plan = Plan::new(Settings::default(), &|_| None).unwrap();
         let client = Client::new(runtime.handle().clone(), plan.timeout, health.clone());
-        Telemetry::build(&plan, prometheus, &client, health, &out).unwrap()
+        Telemetry::build(&plan, prometheus, &client, health).unwrap()
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod budget;
+pub mod child;
 pub mod code;
 pub mod error;
 pub mod event;

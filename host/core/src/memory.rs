@@ -116,11 +116,14 @@ impl Embedding {
         self.vector.len()
     }
 
-    /// How alike two texts have to be so that their likeness says anything. Vectors of words that are hashed into few
-    /// dimensions meet by chance; those of a trained model are taken as they are.
+    /// How alike two texts have to be so that their likeness says anything. Words that are hashed into few dimensions
+    /// meet by chance: unrelated texts are alike to about one part in the root of the dimensions, hardly ever to three.
+    /// The vectors of a trained model are taken as they are.
     #[must_use]
     pub fn noise(&self) -> f32 {
-        if self.model.starts_with("lexical:") { 0.1 } else { 0.0 }
+        #[allow(clippy::cast_precision_loss, reason = "at most MAX_DIMS")]
+        let dims = self.dims() as f32;
+        if self.model.starts_with("lexical:") { 3.0 / dims.sqrt() } else { 0.0 }
     }
 }
 

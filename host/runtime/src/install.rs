@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use animus_core::{
     Denial, Error, Result,
     authority::Authority,
+    child::{Child, NewChild},
     code::{Program, Ran},
     grant::{Grant, LedgerAccess, MemoryAccess, PathMode},
     id::{FocusId, MemoryId, TenantId, WorkId},
@@ -210,6 +211,9 @@ impl Services for Nobody {
     async fn llm_complete(&self, _: &Principal, _: llm::Request) -> Result<llm::Response> {
         nothing()
     }
+    async fn llm_embed(&self, _: &Principal, _: Vec<String>) -> Result<llm::Embeddings> {
+        nothing()
+    }
     fn llm_roles(&self) -> Vec<String> {
         Vec::new()
     }
@@ -228,6 +232,12 @@ impl Services for Nobody {
     async fn memory_get(&self, _: &Principal, _: MemoryId) -> Result<memory::Memory> {
         nothing()
     }
+    async fn memory_update(&self, _: &Principal, _: MemoryId, _: String, _: Option<u64>) -> Result<u64> {
+        nothing()
+    }
+    async fn memory_versions(&self, _: &Principal, _: MemoryId) -> Result<Vec<memory::Version>> {
+        nothing()
+    }
     async fn memory_forget(&self, _: &Principal, _: MemoryId) -> Result<()> {
         nothing()
     }
@@ -241,6 +251,18 @@ impl Services for Nobody {
         nothing()
     }
     async fn code_run(&self, _: &Principal, _: &str, _: Program) -> Result<Ran> {
+        nothing()
+    }
+    async fn child_spawn(&self, _: &Principal, _: NewChild) -> Result<WorkId> {
+        nothing()
+    }
+    async fn child_await(&self, _: &Principal, _: Vec<String>, _: u64) -> Result<Vec<Child>> {
+        nothing()
+    }
+    async fn child_check(&self, _: &Principal, _: Vec<String>) -> Result<Vec<Child>> {
+        nothing()
+    }
+    async fn child_cancel(&self, _: &Principal, _: String) -> Result<()> {
         nothing()
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {

@@ -11,8 +11,15 @@ mod chain;
 mod fusion;
 mod keys;
 mod measure;
+mod plugins;
+mod postgres;
+mod rows;
+mod secrets;
+mod skills;
 mod sqlite;
 mod vectors;
+mod works;
 
 pub use keys::MasterKey;
+pub use postgres::Postgres;
 pub use sqlite::Sqlite;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use animus_core::{
     Denial, Error, Result,
+    child::{Child, MAX_WAIT_MS, NewChild},
     code::{Program, Ran},
     event::Event,
     id::{MemoryId, WorkId},
     journal::{EffectKind, Intent, Outcome},
     ledger::{self, Entry, EntryType, Filter},
-    llm,
-    memory::{self, NewMemory},
+    llm, memory,
     services::{EngageOptions, Engagement, Principal, Services},
     store::{Origin, SecretValue},
     tool::{Output, Tool},
@@ -36,6 +36,10 @@ impl Services for Focus {
         self.complete(by, self.prepare(request)?).await
     }
 
+    async fn llm_embed(&self, by: &Principal, texts: Vec<String>) -> Result<llm::Embeddings> {
+        self.embed(by, texts).await
+    }
+
     fn llm_roles(&self) -> Vec<String> {
         self.cx().models.roles()
     }
@@ -49,19 +53,19 @@ impl Services for Focus {
     }
 
     async fn memory_store(&self, by: &Principal, content: String, kind: String, tags: Vec<String>) -> Result<MemoryId> {
-        let new = NewMemory { content, kind, tags, source: name(by).to_owned(), ..NewMemory::default() }.checked()?;
-        let tenant = self.cx().tenant.clone();
-        measure::memory(tenant.id(), "store");
-        self.effect(
-            intent(by, EffectKind::Memory, "store", json!(new)),
-            |_| async move { tenant.memory_store(new).await },
-        )
-        .await
+        self.store_memory(by, content, kind, tags).await
     }
 
-    async fn memory_recall(&self, _: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>> {
-        measure::memory(self.cx().tenant.id(), "recall");
-        Ok(self.cx().tenant.memory_recall(query).await?.hits)
+    async fn memory_recall(&self, by: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>> {
+        self.recall_memories(by, query).await
+    }
+
+    async fn memory_update(&self, by: &Principal, id: MemoryId, content: String, from: Option<u64>) -> Result<u64> {
+        self.update_memory(by, id, content, from).await
+    }
+
+    async fn memory_versions(&self, _: &Principal, id: MemoryId) -> Result<Vec<memory::Version>> {
+        self.cx().tenant.memory_versions(id).await
     }
 
     async fn memory_get(&self, _: &Principal, id: MemoryId) -> Result<memory::Memory> {
@@ -95,6 +99,22 @@ impl Services for Focus {
         // Running a program touches nothing: what it does is journaled, each thing by itself, inside its caller's call.
         let cx = self.call_context(by.depth.saturating_add(1), by.parent, self.0.cancel.child_token());
         self.plugins().run_code(&cx, interpreter, &by.authority, program).await
+    }
+
+    async fn child_spawn(&self, by: &Principal, new: NewChild) -> Result<WorkId> {
+        self.spawn_child(by, new).await
+    }
+
+    async fn child_await(&self, by: &Principal, ids: Vec<String>, timeout_ms: u64) -> Result<Vec<Child>> {
+        self.await_children(by, ids, timeout_ms.min(MAX_WAIT_MS)).await
+    }
+
+    async fn child_check(&self, by: &Principal, ids: Vec<String>) -> Result<Vec<Child>> {
+        self.check_children(by, ids).await
+    }
+
+    async fn child_cancel(&self, by: &Principal, id: String) -> Result<()> {
+        self.cancel_child(by, id).await
     }
 
     async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement> {
@@ -146,6 +166,7 @@ impl Focus {
             })
             .await?;
         measure::ledger(self.cx().tenant.id(), entry_type);
+        self.note(entry.clone());
         self.tell(Event::Ledger { entry: entry.clone() });
         Ok(entry)
     }

@@ -3,10 +3,11 @@
 use animus_core::{
     Error,
     budget::{Allowance, Budget},
-    event::{Event, Reload},
+    event::{Compaction, Event, Reload},
     id::{FocusId, WorkId},
     ledger::{Entry, EntryType},
     llm::{Stop, Usage},
+    work::State,
 };
 use serde_json::{Value, json};
 
@@ -32,6 +33,15 @@ fn every_event() -> Vec<Event> {
             elapsed_ms: 0,
         },
         Event::Ledger { entry: Entry { seq: 1, entry_type: EntryType::Note, content: text(), created_ms: 0 } },
+        Event::ChildSpawned { child: WorkId::new(), faculty: text(), description: text() },
+        Event::ChildFinished {
+            child: WorkId::new(),
+            faculty: text(),
+            state: State::Completed,
+            tokens: 0,
+            cost_microusd: 0,
+        },
+        Event::Compacted { trigger: Compaction::Step, before: 2, after: 1, summarised: false },
         Event::Usage { usage: Usage::default(), cost_microusd: None },
         Event::Budget { percent: 50, standing },
         Event::Notice { text: text() },
@@ -57,15 +67,18 @@ fn every_event() -> Vec<Event> {
             Event::ToolStart { .. } => 4,
             Event::ToolEnd { .. } => 5,
             Event::Ledger { .. } => 6,
-            Event::Usage { .. } => 7,
-            Event::Budget { .. } => 8,
-            Event::Notice { .. } => 9,
-            Event::Log { .. } => 10,
-            Event::Reload { .. } => 11,
-            Event::Done { .. } => 12,
+            Event::ChildSpawned { .. } => 7,
+            Event::ChildFinished { .. } => 8,
+            Event::Compacted { .. } => 9,
+            Event::Usage { .. } => 10,
+            Event::Budget { .. } => 11,
+            Event::Notice { .. } => 12,
+            Event::Log { .. } => 13,
+            Event::Reload { .. } => 14,
+            Event::Done { .. } => 15,
         })
         .collect::<Vec<_>>();
-    assert_eq!(kinds, (0..13).collect::<Vec<_>>());
+    assert_eq!(kinds, (0..16).collect::<Vec<_>>());
     events
 }
 

@@ -9,10 +9,13 @@
     reason = "tests fail by panicking, and share their fakes between modules"
 )]
 
+mod children;
 mod code;
+mod context;
 mod docs;
 mod effects;
 mod engage;
+mod events;
 mod growth;
 mod pairing;
 mod runs;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use animus_core::{
-    store::{PluginState, Store as _, StoreHealth},
+    store::{PluginState, StoreHealth},
     work::{HostRecord, State, Work, WorkFilter},
 };
 use clap::Args;
@@ -118,8 +118,12 @@ fn queue_text(queue: &Queue, servers: &[HostRecord]) -> String {
 fn text(shown: &Shown) -> String {
     let Shown { version, home, store, plugins, queue, servers, work } = shown;
     let mut text = format!(
-        "animus {version} · home {home} · {} store, schema {}\n{} plugins serve, {} await a grant\n",
-        store.backend, store.schema, plugins.serving, plugins.awaiting_grant,
+        "animus {version} · home {home}\n{} store at {}, schema {}\n{} plugins serve, {} await a grant\n",
+        store.backend,
+        out::safe(&store.location),
+        store.schema,
+        plugins.serving,
+        plugins.awaiting_grant,
     );
     text.push_str(&queue_text(queue, servers));
     if work.is_empty() {

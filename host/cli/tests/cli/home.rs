@@ -88,6 +88,7 @@ impl Home {
             if text.starts_with("ANIMUS_")
                 || text.starts_with("OTEL_")
                 || text == "TRACEPARENT"
+                || text == "DATABASE_URL"
                 || text.ends_with("_API_KEY")
                 || text == "NO_COLOR"
                 || text == "CLICOLOR_FORCE"

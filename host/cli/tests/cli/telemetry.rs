@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 
 use self::collector::{Collector, Got};
-use crate::home::{Done, Home};
+use crate::home::{Done, Home, repacked};
 
 const PROMPT: &str = "PROMPT-that-nobody-else-may-read";
 const ANSWER: &str = "ANSWER-that-nobody-else-may-read";
@@ -344,6 +344,57 @@ fn calls_of_programs_and_of_operators_are_spans_inside_their_work() {
     let names: Vec<_> = new.iter().map(|span| span.name.as_str()).collect();
     assert_eq!(names, ["work.tool.execute", "work.execute"]);
     assert_eq!(new[0].parent, new[1].id);
+}
+
+#[test]
+fn a_plugins_request_is_a_span_and_tells_nobody_of_the_trace_nor_anybody_of_its_secret() {
+    let (home, at) = (Home::new(), Collector::start());
+    let site = TcpListener::bind("127.0.0.1:0").unwrap();
+    let origin = format!("http://{}", site.local_addr().unwrap());
+    let served = thread::spawn(move || {
+        let (mut stream, _) = site.accept().unwrap();
+        let head: Vec<String> = BufReader::new(stream.try_clone().unwrap())
+            .lines()
+            .map(Result::unwrap)
+            .take_while(|l| !l.is_empty())
+            .collect();
+        let body = format!("{RESULT} {KEY}");
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+            .unwrap();
+        head.join("\n").to_ascii_lowercase()
+    });
+    home.feed(&["secret", "set", "token"], KEY).expect(0);
+    let manifest = format!(
+        "[plugin]\nname = 'web'\nversion = '0.2.0'\nwit = '0.1'\n[extism]\nallowed_hosts = ['{origin}']\n\
+         [capabilities]\nhttp = {{ methods = ['GET'], networks = ['127.0.0.1'], \
+         secrets = [{{ handle = 'token', host = '{origin}', header = 'x-token' }}] }}\n"
+    );
+    let file = home.file("web.wasm", repacked("web", &manifest));
+    home.ok(&["plugin", "install", &file, "--grant-requested"]);
+    home.configure("[telemetry]\ncontent = true\n");
+    let args = json!({"url": format!("{origin}/private?{PROMPT}")}).to_string();
+    let mut command = home.command(&["tool", "call", "web.fetch", &args]);
+    let done = Done::of(command.env("OTEL_EXPORTER_OTLP_ENDPOINT", at.endpoint()).output().unwrap()).expect(0);
+    assert!(done.stdout.contains(RESULT), "{done:?}");
+    let sent = served.join().unwrap();
+    assert!(sent.contains(&KEY.to_ascii_lowercase()) && !sent.contains("traceparent"), "{sent}");
+
+    let got = at.got();
+    let request = got.span("GET");
+    assert_eq!((&request.parent, request.kind), (&got.span("work.tool.execute").id, 3));
+    for (field, value) in [
+        ("http.request.method", json!("GET")),
+        ("url.scheme", json!("http")),
+        ("server.address", json!("127.0.0.1")),
+        ("server.port", json!(origin.rsplit(':').next().unwrap().parse::<u16>().unwrap())),
+        ("http.response.status_code", json!(200)),
+    ] {
+        assert_eq!(request.fields.get(field), Some(&value), "{field}: {request:#?}");
+    }
+    let received = (RESULT.len() + 1 + KEY.len()) as f64;
+    assert_eq!(got.sum("animus.plugin.egress_bytes", &[("plugin", "web"), ("direction", "received")]), received);
+    assert_eq!(got.sum("animus.plugin.egress_bytes", &[("plugin", "web"), ("direction", "sent")]), 0.0);
+    assert!(!got.holds(KEY) && !got.holds("private"), "the content of an operator's own call is not a model's");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use ipnet::IpNet;
 
 use super::{
-    Grant, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess, PathGrant, PathMode, SecretGrant,
+    ChildGrant, Grant, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess, PathGrant, PathMode, SecretGrant,
     http::{check_method, check_network},
 };
 use crate::{
@@ -19,7 +19,8 @@ use crate::{
 pub(crate) const DEFAULT_METHOD: &str = "GET";
 
 impl Grant {
-    /// Parses a grant file or a ceiling: the keys `llm`, `ledger`, `memory`, `tool`, `interpreter`, `http`, `paths` and `limits`.
+    /// Parses a grant file or a ceiling: the keys `llm`, `ledger`, `memory`, `tool`, `interpreter`, `spawn-child`,
+    /// `http`, `paths` and `limits`.
     ///
     /// # Errors
     /// [`Error::Invalid`] that lists every problem with its line, one a line.
@@ -48,7 +49,7 @@ impl Grant {
     }
 }
 
-/// What needs no host and no path: models, ledger, memories, tools, interpreters.
+/// What needs no host and no path: models, ledger, memories, tools, interpreters, children.
 pub(crate) fn capabilities(table: &mut Table<'_>) -> Grant {
     Grant {
         llm: table.get("llm").and_then(|value| llm(&value)),
@@ -56,8 +57,24 @@ pub(crate) fn capabilities(table: &mut Table<'_>) -> Grant {
         memory: table.get("memory").map(|value| value.set()).unwrap_or_default(),
         tool: table.get("tool").map(|value| value.set()).unwrap_or_default(),
         interpreter: table.get("interpreter").map(|value| value.set()).unwrap_or_default(),
+        spawn_child: table.get("spawn-child").and_then(|value| children(&value)),
         ..Grant::default()
     }
+}
+
+fn children(value: &Value<'_>) -> Option<ChildGrant> {
+    let mut table = value.table()?;
+    let faculties = table.need("faculties")?;
+    let max = match table.get("max") {
+        None => super::default_max_children(),
+        Some(max) => {
+            let most = crate::child::MAX_CHILDREN;
+            let number = max.number()?;
+            let fits = (1..=most).contains(&number);
+            max.accept(fits.then_some(number).ok_or_else(|| format!("should be 1 to {most}")))?
+        }
+    };
+    Some(ChildGrant { faculties: faculties.some(), max })
 }
 
 fn llm(value: &Value<'_>) -> Option<LlmGrant> {

@@ -2,8 +2,8 @@
 
 use animus_core::{
     grant::{
-        Capability, Grant, HostPattern, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess, PathGrant, PathMode,
-        SecretGrant,
+        Capability, ChildGrant, Grant, HostPattern, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess, PathGrant,
+        PathMode, SecretGrant,
     },
     limits::SomeLimits,
 };
@@ -92,22 +92,23 @@ fn limits() -> impl Strategy<Value = SomeLimits> {
 /// A grant, ceiling or request. Two folders may stand at one guest path, which `Grant::check` would refuse.
 pub(crate) fn grant() -> impl Strategy<Value = Grant> {
     let llm = (patterns(), 0..10_000_u32).prop_map(|(roles, max_tokens)| LlmGrant { roles, max_tokens });
+    let children = (patterns(), 0..80_u32).prop_map(|(faculties, max)| ChildGrant { faculties, max });
     let some = (
         option::of(llm),
         btree_set(access().prop_map(|(ledger, _)| ledger), 0..3),
         btree_set(access().prop_map(|(_, memory)| memory), 0..3),
-        patterns(),
-        patterns(),
+        (patterns(), patterns(), option::of(children)),
         option::of(http()),
         btree_set(path(), 0..4),
         limits(),
     )
-        .prop_map(|(llm, ledger, memory, tool, interpreter, http, paths, limits)| Grant {
+        .prop_map(|(llm, ledger, memory, (tool, interpreter, spawn_child), http, paths, limits)| Grant {
             llm,
             ledger,
             memory,
             tool,
             interpreter,
+            spawn_child,
             http,
             paths,
             limits,
@@ -125,6 +126,7 @@ pub(crate) fn capability() -> impl Strategy<Value = Capability> {
         access().prop_map(|(_, memory)| Capability::Memory(memory)),
         pick(NAMES).prop_map(Capability::Tool),
         pick(NAMES).prop_map(Capability::Interpreter),
+        pick(NAMES).prop_map(Capability::SpawnChild),
         (method(), pick(&["http", "https"]), pick(HOSTS), port)
             .prop_map(|(method, scheme, host, port)| Capability::Http { method, scheme, host, port }),
         select(ADDRESSES).prop_map(|ip| Capability::Network(ip.parse().unwrap())),

@@ -60,7 +60,7 @@ pub(super) fn span(request: &Request<WasiBody>) -> Span {
         http.request.method = method,
         url.scheme = uri.scheme_str(),
         server.address = uri.host().map(|host| text::cut(host.to_owned(), HOST)),
-        server.port = uri.port_u16(),
+        server.port = uri.port_u16().map(i64::from),
         http.response.status_code = Empty,
         animus.journal.seq = Empty,
         otel.status_code = Empty,
@@ -90,7 +90,7 @@ pub(super) async fn run(
         }
     };
     let span = Span::current();
-    span.record("animus.journal.seq", seq);
+    span.record("animus.journal.seq", trace::figure(seq));
     let (sent, received) = (Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
     let exchange = Exchange {
         deadline: Instant::now() + Duration::from_millis(call.by.authority.limits().http_ms.min(YEAR_MS)),
@@ -102,7 +102,7 @@ pub(super) async fn run(
     };
     let outcome = match exchange.run(parts, body, answer).await {
         Ok(done) => {
-            span.record("http.response.status_code", done.status);
+            span.record("http.response.status_code", i64::from(done.status));
             Outcome::Ok {
                 response: json!({
                     "status": done.status,

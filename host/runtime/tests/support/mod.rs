@@ -20,6 +20,7 @@ use std::{
 
 use animus_core::{
     Denial, Error, Result,
+    child::{Child, NewChild},
     code::{Program, Ran},
     event::Event,
     grant::Grant,
@@ -454,6 +455,9 @@ impl Services for FakeServices {
         self.note(format!("llm_complete {} {:?}", request.model, request.max_tokens));
         no()
     }
+    async fn llm_embed(&self, _: &Principal, _: Vec<String>) -> Result<llm::Embeddings> {
+        no()
+    }
     fn llm_roles(&self) -> Vec<String> {
         vec!["coder".into(), "default".into(), "planner".into()]
     }
@@ -475,6 +479,12 @@ impl Services for FakeServices {
         no()
     }
     async fn memory_get(&self, _: &Principal, _: MemoryId) -> Result<memory::Memory> {
+        no()
+    }
+    async fn memory_update(&self, _: &Principal, _: MemoryId, _: String, _: Option<u64>) -> Result<u64> {
+        no()
+    }
+    async fn memory_versions(&self, _: &Principal, _: MemoryId) -> Result<Vec<memory::Version>> {
         no()
     }
     async fn memory_forget(&self, _: &Principal, _: MemoryId) -> Result<()> {
@@ -523,6 +533,18 @@ impl Services for FakeServices {
             services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
         };
         snapshot.run_code(&cx, interpreter, &by.authority, program).await
+    }
+    async fn child_spawn(&self, _: &Principal, _: NewChild) -> Result<WorkId> {
+        no()
+    }
+    async fn child_await(&self, _: &Principal, _: Vec<String>, _: u64) -> Result<Vec<Child>> {
+        no()
+    }
+    async fn child_check(&self, _: &Principal, _: Vec<String>) -> Result<Vec<Child>> {
+        no()
+    }
+    async fn child_cancel(&self, _: &Principal, _: String) -> Result<()> {
+        no()
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {
         no()

@@ -17,11 +17,7 @@ mod skills;
 mod watch;
 mod works;
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, sync::Arc};
 
 use animus_core::{
     Error, Result,
@@ -34,7 +30,7 @@ use self::{
     error::{Columns as _, During as _, signed},
     pool::Pool,
 };
-use crate::{MasterKey, vectors::Indexes};
+use crate::{MasterKey, rows::now_ms, vectors::Indexes};
 
 /// A store in one SQLite file. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -156,10 +152,4 @@ impl Store for Sqlite {
         tx.rollback().await.during(&what)?;
         Ok(StoreHealth { backend: "sqlite".into(), location, schema })
     }
-}
-
-/// Milliseconds since the epoch, as SQLite holds them.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    pin::Pin,
     sync::{Arc, Mutex},
 };
 
@@ -20,22 +21,25 @@ use animus_core::{
         Plugin, PluginFault, Plugins, Renewed, SecretValue, Secrets, Skills, Tenant, Watch, Works,
     },
     work::{
-        Beat, Claim, Claimed, Counts, Disposal, FocusRecord, Host, HostRecord, Lease, NewWork, Settlement, State,
-        Submission, Submitted, Work, WorkFilter,
+        Beat, Claim, Claimed, Counts, Disposal, FocusRecord, Host, HostRecord, Lease, MAX_DEPTH, NewWork, Settlement,
+        State, Submission, Submitted, Work, WorkFilter,
     },
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tokio::sync::{Notify, futures::OwnedNotified};
 
 #[derive(Default)]
 struct Kept {
     works: BTreeMap<WorkId, Work>,
     ledger: Vec<Entry>,
     journal: Vec<Record>,
+    events: BTreeMap<(WorkId, u64), Event>,
     memories: Vec<Memory>,
     audit: Vec<(String, String, String, Value)>,
     happened: Vec<String>,
     settlements: Vec<Settlement>,
+    submits: BTreeMap<String, WorkId>,
 }
 
 pub struct FakeTenant {
@@ -43,11 +47,17 @@ pub struct FakeTenant {
     kept: Mutex<Kept>,
     /// Makes `focus_end` fail.
     pub cannot_settle: Mutex<bool>,
+    changed: Arc<Notify>,
 }
 
 impl Default for FakeTenant {
     fn default() -> Self {
-        Self { id: TenantId::local(), kept: Mutex::default(), cannot_settle: Mutex::new(false) }
+        Self {
+            id: TenantId::local(),
+            kept: Mutex::default(),
+            cannot_settle: Mutex::new(false),
+            changed: Arc::default(),
+        }
     }
 }
 
@@ -91,6 +101,18 @@ impl FakeTenant {
         work
     }
 
+    /// Changes an item as another process would.
+    pub fn change(&self, id: WorkId, change: impl FnOnce(&mut Work)) {
+        change(self.kept.lock().unwrap().works.get_mut(&id).unwrap());
+        self.changed.notify_waiters();
+    }
+
+    /// The children of an item, oldest first.
+    pub fn children(&self, parent: WorkId) -> Vec<Work> {
+        let of = |work: &&Work| work.parent == Some(parent);
+        self.kept.lock().unwrap().works.values().filter(of).cloned().collect()
+    }
+
     pub fn state(&self, work: WorkId) -> State {
         self.kept.lock().unwrap().works[&work].state
     }
@@ -131,13 +153,56 @@ impl Tenant for FakeTenant {
 #[async_trait]
 impl Works for FakeTenant {
     async fn work_submit(&self, new: NewWork) -> Result<Submitted> {
-        Ok(Submitted { work: self.submit(&new.faculty, &new.instruction), how: Submission::Created })
+        new.check()?;
+        if let Some(id) =
+            new.idempotency_key.as_ref().and_then(|key| self.kept.lock().unwrap().submits.get(key).copied())
+        {
+            return Ok(Submitted { work: self.work(id).await?, how: Submission::Repeated });
+        }
+        let depth = match new.parent {
+            Some(parent) => self.work(parent).await?.depth + 1,
+            None => 0,
+        };
+        if depth > MAX_DEPTH {
+            return Err(Error::Invalid(format!("{MAX_DEPTH} levels of children deep")));
+        }
+        let alike = |work: &&Work| {
+            new.dedup_key.is_some()
+                && work.dedup_key == new.dedup_key
+                && work.faculty == new.faculty
+                && !work.state.is_settled()
+        };
+        let found = self.kept.lock().unwrap().works.values().find(alike).cloned();
+        if let Some(work) = found {
+            return Ok(Submitted { work, how: Submission::Merged { item: WorkId::new() } });
+        }
+        let Work { id, .. } = self.submit(&new.faculty, &new.instruction);
+        if let Some(key) = &new.idempotency_key {
+            self.kept.lock().unwrap().submits.insert(key.clone(), id);
+        }
+        self.change(id, |work| {
+            *work = Work {
+                source: new.source,
+                params: new.params,
+                disposal: new.disposal,
+                dedup_key: new.dedup_key,
+                priority: new.priority,
+                parent: new.parent,
+                depth,
+                cap: new.cap,
+                allowance: new.allowance,
+                ..work.clone()
+            };
+        });
+        Ok(Submitted { work: self.work(id).await?, how: Submission::Created })
     }
     async fn work(&self, id: WorkId) -> Result<Work> {
-        Ok(self.kept.lock().unwrap().works[&id].clone())
+        let found = self.kept.lock().unwrap().works.get(&id).cloned();
+        found.ok_or_else(|| Error::NotFound(format!("there is no work item {id}")))
     }
-    async fn works(&self, _: WorkFilter) -> Result<Vec<Work>> {
-        Ok(self.kept.lock().unwrap().works.values().cloned().collect())
+    async fn works(&self, filter: WorkFilter) -> Result<Vec<Work>> {
+        let fits = |work: &&Work| filter.parent.is_none_or(|parent| work.parent == Some(parent));
+        Ok(self.kept.lock().unwrap().works.values().filter(fits).cloned().collect())
     }
     async fn works_by_prefix(&self, _: &str, _: u32) -> Result<Vec<Work>> {
         unused()
@@ -145,14 +210,27 @@ impl Works for FakeTenant {
     async fn work_counts(&self) -> Result<Counts> {
         unused()
     }
-    async fn work_cancel(&self, _: &str, _: WorkId) -> Result<Work> {
-        unused()
+    async fn work_cancel(&self, actor: &str, id: WorkId) -> Result<Work> {
+        self.happens(format!("{actor} cancels"));
+        self.change(id, |work| match work.state {
+            State::Queued => work.state = State::Cancelled,
+            _ => work.cancelling = true,
+        });
+        self.work(id).await
     }
     async fn work_retry(&self, _: &str, _: WorkId) -> Result<Work> {
         unused()
     }
-    async fn work_claim(&self, _: &Claim) -> Result<Option<Claimed>> {
-        unused()
+    async fn work_claim(&self, claim: &Claim) -> Result<Option<Claimed>> {
+        let next = {
+            let kept = self.kept.lock().unwrap();
+            let ready = |work: &&Work| work.state == State::Queued && work.disposal == Disposal::Queue;
+            kept.works.values().find(ready).map(|work| work.id)
+        };
+        match next {
+            Some(id) => self.focus_begin(id, State::Queued, claim).await.map(Some),
+            None => Ok(None),
+        }
     }
     async fn work_next_due(&self) -> Result<Option<u64>> {
         unused()
@@ -178,8 +256,14 @@ impl Works for FakeTenant {
         let item = kept.works.values_mut().find(|work| work.focus == Some(lease.focus)).unwrap();
         assert!(item.state.may_become(to));
         item.state = to;
+        item.outcome = settlement.outcome.clone();
+        item.error = settlement.error.clone();
+        item.tokens += settlement.tokens;
+        item.cost_microusd += settlement.cost_microusd;
         let item = item.clone();
         kept.settlements.push(settlement);
+        drop(kept);
+        self.changed.notify_waiters();
         Ok(item)
     }
     async fn focus_release(&self, _: Lease) -> Result<()> {
@@ -198,7 +282,18 @@ impl Works for FakeTenant {
         unused()
     }
     async fn work_watch(&self) -> Result<Box<dyn Watch>> {
-        unused()
+        Ok(Box::new(Watching(Box::pin(self.changed.clone().notified_owned()), self.changed.clone())))
+    }
+}
+
+/// Listens from its making on.
+struct Watching(Pin<Box<OwnedNotified>>, Arc<Notify>);
+
+#[async_trait]
+impl Watch for Watching {
+    async fn changed(&mut self) {
+        self.0.as_mut().await;
+        self.0 = Box::pin(self.1.clone().notified_owned());
     }
 }
 
@@ -260,14 +355,27 @@ impl Journal for FakeTenant {
 
 #[async_trait]
 impl Events for FakeTenant {
-    async fn events_append(&self, _: WorkId, _: u64, _: &[Event]) -> Result<()> {
-        unused()
+    async fn events_append(&self, work: WorkId, first: u64, events: &[Event]) -> Result<()> {
+        if *self.cannot_settle.lock().unwrap() {
+            return Err(Error::Unavailable("the disk is full".into()));
+        }
+        let mut kept = self.kept.lock().unwrap();
+        for (number, event) in (first..).zip(events) {
+            kept.events.entry((work, number)).or_insert_with(|| event.clone());
+        }
+        drop(kept);
+        self.changed.notify_waiters();
+        Ok(())
     }
-    async fn events_read(&self, _: WorkId, _: u64, _: u32) -> Result<Vec<(u64, Event)>> {
-        unused()
+    async fn events_read(&self, work: WorkId, after: u64, limit: u32) -> Result<Vec<(u64, Event)>> {
+        let kept = self.kept.lock().unwrap();
+        let events = kept.events.range((work, after + 1)..=(work, u64::MAX)).take(limit as usize);
+        Ok(events.map(|((_, number), event)| (*number, event.clone())).collect())
     }
-    async fn events_last(&self, _: WorkId) -> Result<u64> {
-        unused()
+    async fn events_last(&self, work: WorkId) -> Result<u64> {
+        let kept = self.kept.lock().unwrap();
+        let last = kept.events.range((work, 0)..=(work, u64::MAX)).next_back();
+        Ok(last.map_or(0, |((_, number), _)| *number))
     }
 }
 

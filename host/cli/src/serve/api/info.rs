@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use animus_core::store::Store as _;
 use axum::{Json, extract::State, http::StatusCode};
 
 use super::{
