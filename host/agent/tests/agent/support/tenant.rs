@@ -133,6 +133,12 @@ impl FakeTenant {
         self.kept.lock().unwrap().settlements.last().unwrap().clone()
     }
 
+    /// Takes an item to a state, as its end would.
+    pub fn settle(&self, work: WorkId, state: State) {
+        self.kept.lock().unwrap().works.get_mut(&work).unwrap().state = state;
+        self.changed.notify_waiters();
+    }
+
     /// Notes that something happened, for [`Self::order`].
     pub fn happens(&self, what: impl Into<String>) {
         self.kept.lock().unwrap().happened.push(what.into());
