@@ -120,7 +120,7 @@ fn all_problems_are_reported_at_once_each_with_its_line_and_key() {
          [extism]\ntimeout_ms = \"5s\"\nmemory = { max_var_bytes = 1 }\n\
          wasm = [{ data = { ptr = 4096, len = 10 } }]\nallowed_hosts = [\"api-*.example.org\"]\n\
          [extism.allowed_paths]\n\"ro:relative\" = \"/x\"\n\
-         [capabilities]\nledger = [\"write\"]\nspawn-child = { max = 400 }\n\
+         [capabilities]\nledger = [\"write\"]\nspawn-child = { faculties = [\"x\"], max = 400 }\n\
          [limits]\nwal_ms = 5\nmemory_bytes = -1\n[limit]\n",
     );
     let expected = [

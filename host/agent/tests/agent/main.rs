@@ -18,5 +18,6 @@ mod engage;
 mod events;
 mod growth;
 mod pairing;
+mod resume;
 mod runs;
 mod support;

@@ -64,17 +64,13 @@ pub(crate) fn capabilities(table: &mut Table<'_>) -> Grant {
 
 fn children(value: &Value<'_>) -> Option<ChildGrant> {
     let mut table = value.table()?;
-    let faculties = table.need("faculties")?;
-    let max = match table.get("max") {
-        None => super::default_max_children(),
-        Some(max) => {
-            let most = crate::child::MAX_CHILDREN;
-            let number = max.number()?;
-            let fits = (1..=most).contains(&number);
-            max.accept(fits.then_some(number).ok_or_else(|| format!("should be 1 to {most}")))?
-        }
-    };
-    Some(ChildGrant { faculties: faculties.some(), max })
+    let (faculties, max) = (table.need("faculties"), table.get("max"));
+    let max = max.map_or(Some(super::default_max_children()), |max| {
+        let (number, most) = (max.number()?, crate::child::MAX_CHILDREN);
+        let fits = (1..=most).contains(&number);
+        max.accept(fits.then_some(number).ok_or_else(|| format!("should be 1 to {most}")))
+    });
+    Some(ChildGrant { faculties: faculties?.some(), max: max? })
 }
 
 fn llm(value: &Value<'_>) -> Option<LlmGrant> {

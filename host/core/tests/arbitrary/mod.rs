@@ -92,7 +92,7 @@ fn limits() -> impl Strategy<Value = SomeLimits> {
 /// A grant, ceiling or request. Two folders may stand at one guest path, which `Grant::check` would refuse.
 pub(crate) fn grant() -> impl Strategy<Value = Grant> {
     let llm = (patterns(), 0..10_000_u32).prop_map(|(roles, max_tokens)| LlmGrant { roles, max_tokens });
-    let children = (patterns(), 0..80_u32).prop_map(|(faculties, max)| ChildGrant { faculties, max });
+    let children = (patterns(), 0..=64_u32).prop_map(|(faculties, max)| ChildGrant { faculties, max });
     let some = (
         option::of(llm),
         btree_set(access().prop_map(|(ledger, _)| ledger), 0..3),

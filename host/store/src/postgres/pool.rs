@@ -136,7 +136,7 @@ fn migrations() -> Migrator {
         (3, "plugins", include_str!("../../../../migrations/postgres/0003_plugins.sql")),
         (4, "skills", include_str!("../../../../migrations/postgres/0004_skills.sql")),
         (5, "memories", include_str!("../../../../migrations/postgres/0005_memories.sql")),
-        (8, "hosts", include_str!("../../../../migrations/postgres/0008_hosts.sql")),
+        (6, "hosts", include_str!("../../../../migrations/postgres/0006_hosts.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
