@@ -18,5 +18,6 @@ mod engage;
 mod growth;
 mod pairing;
 mod resume;
+mod retrace;
 mod runs;
 mod support;
