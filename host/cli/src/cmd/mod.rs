@@ -146,8 +146,10 @@ fn execute(cli: Cli, out: &Out) -> Result<Exit> {
     let home = Home::open(cli.global.home)?;
     // A file that cannot be read is told by every command that needs it.
     let settings = config::telemetry(home.path()).unwrap_or_default();
-    let telemetry = Telemetry::start(Wants { settings, prometheus: false, continues: true }, runtime.handle(), out)?;
-    let exit = runtime.block_on(cli.command.run(&Context::new(out.clone(), home)));
+    let serves = matches!(cli.command, Command::Serve(_));
+    let wants = Wants { settings, prometheus: serves, continues: !serves };
+    let telemetry = Telemetry::start(wants, runtime.handle(), out)?;
+    let exit = runtime.block_on(cli.command.run(&Context::new(out.clone(), home, telemetry.scrape())));
     telemetry.finish();
     // A thread that still reads standard input must not keep the process.
     runtime.shutdown_background();

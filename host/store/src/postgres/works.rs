@@ -1,7 +1,7 @@
 //! Work items: submitting, looking, cancelling, trying again. Their focuses are in `focuses.rs`.
 
 use animus_core::{
-    Error, Result,
+    Error, Result, awareness,
     id::{FocusId, WorkId},
     store::{Renewed, Watch, Works},
     work::{
@@ -145,10 +145,13 @@ impl Handle {
             let same = self.live(&mut tx, &new).await?;
             let Some(made) = self.insert(&mut tx, &new, same.as_ref().map(|work| work.id)).await? else { continue };
             let submitted = match same {
+                // Nothing that anybody waits for has changed.
                 Some(work) => Submitted { work, how: Submission::Merged { item: made.id } },
-                None => Submitted { work: made, how: Submission::Created },
+                None => {
+                    self.changed(&mut tx).await?;
+                    Submitted { work: made, how: Submission::Created }
+                }
             };
-            self.changed(&mut tx).await?;
             tx.commit().await.during("submit a work item")?;
             return Ok(submitted);
         }
@@ -192,12 +195,14 @@ impl Works for Handle {
         // Identifiers sort by time.
         let rows = sqlx::query(
             "SELECT * FROM works WHERE tenant = $1 AND ($2::text IS NULL OR state = $2)
-             AND ($3::text IS NULL OR faculty = $3) AND ($4::text IS NULL OR parent = $4) ORDER BY id DESC LIMIT $5",
+             AND ($3::text IS NULL OR faculty = $3) AND ($4::text IS NULL OR parent = $4)
+             AND ($5::text IS NULL OR id < $5) ORDER BY id DESC LIMIT $6",
         )
         .bind(self.t())
         .bind(filter.state.map(State::as_str))
         .bind(filter.faculty.as_deref().map(kept))
         .bind(filter.parent.map(|id| id.to_string()))
+        .bind(filter.before.map(|id| id.to_string()))
         .bind(i64::from(most))
         .fetch_all(&mut *tx)
         .await;
@@ -216,6 +221,10 @@ impl Works for Handle {
         .fetch_all(&mut *tx)
         .await;
         rows.during("find work items")?.iter().map(work).collect()
+    }
+
+    async fn awareness(&self, query: awareness::Query) -> Result<awareness::Rows> {
+        self.look_around(&query).await
     }
 
     async fn work_counts(&self) -> Result<Counts> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use animus_core::{
-    Error, Result,
+    Error, Result, awareness,
     budget::Allowance,
     event::Event,
     grant::Grant,
@@ -40,6 +40,9 @@ struct Kept {
     audit: Vec<(String, String, String, Value)>,
     happened: Vec<String>,
     settlements: Vec<Settlement>,
+    /// What there is of other work, and who asked for it.
+    around: awareness::Rows,
+    looked: Vec<awareness::Query>,
     submits: BTreeMap<String, WorkId>,
 }
 
@@ -141,6 +144,15 @@ impl FakeTenant {
 
     pub fn settlement(&self) -> Settlement {
         self.kept.lock().unwrap().settlements.last().unwrap().clone()
+    }
+
+    /// From now on other work is there; and how often anybody looked.
+    pub fn others(&self, around: awareness::Rows) {
+        self.kept.lock().unwrap().around = around;
+    }
+
+    pub fn looked(&self) -> Vec<awareness::Query> {
+        self.kept.lock().unwrap().looked.clone()
     }
 
     pub fn memories(&self) -> Vec<Memory> {
@@ -267,6 +279,11 @@ impl Works for FakeTenant {
     }
     async fn works_by_prefix(&self, _: &str, _: u32) -> Result<Vec<Work>> {
         unused()
+    }
+    async fn awareness(&self, query: awareness::Query) -> Result<awareness::Rows> {
+        let mut kept = self.kept.lock().unwrap();
+        kept.looked.push(query);
+        Ok(kept.around.clone())
     }
     async fn work_counts(&self) -> Result<Counts> {
         unused()
