@@ -186,6 +186,10 @@ impl FakeTenant {
         Ok(())
     }
 
+    pub fn submitted(&self, work: WorkId) -> Work {
+        self.kept.lock().unwrap().works[&work].clone()
+    }
+
     pub fn only_work(&self) -> WorkId {
         let kept = self.kept.lock().unwrap();
         assert_eq!(kept.works.len(), 1);
