@@ -10,8 +10,10 @@ mod charge;
 mod conversation;
 mod engage;
 mod focus;
+pub mod hooks;
 mod run;
 
 pub use engage::pairing;
 pub use focus::Focus;
+pub use hooks::Hooks;
 pub use run::{CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, operate, run, run_script};

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     engage::pages::{FIRST_PAGE, head},
     focus::{Call, Execution, Focus, unknown_tool},
+    hooks::Hooks,
 };
 
 /// What a run works with.
@@ -38,6 +39,8 @@ pub struct RunContext {
     pub skills: Option<Arc<dyn Workshop>>,
     /// The models.
     pub models: Arc<dyn Models>,
+    /// The hooks, beside those among the plugins whatever the operator set of them.
+    pub hooks: Hooks,
     /// Who is told what happens.
     pub watcher: Arc<dyn Watcher>,
     /// What the run may spend.
@@ -275,6 +278,9 @@ impl Begun {
         let result = have_faculty_engage(&focus, work).await;
         let ending = focus.ending();
         let (mut state, outcome, mut error) = judge(result, ending, focus.is_cancelled());
+        if ending == Some(Ending::Blocked) {
+            error = focus.block().map(Error::from).or(error);
+        }
         let value = outcome.as_ref().and_then(|outcome| serde_json::to_value(outcome).ok());
         let spent = match settle(&focus, work, id, state, value, error.clone()).await {
             Ok(spent) => spent,
@@ -346,6 +352,7 @@ fn early(ending: Ending) -> Option<Error> {
         Ending::ContextFull => {
             "the conversation no longer fits the model's window; split the work or use a larger model"
         }
+        Ending::Blocked => return Some(Error::Unavailable("a hook stopped the run".into())),
         Ending::Repetition => {
             "the model kept repeating one call that gives one answer; say in other words what is wanted"
         }

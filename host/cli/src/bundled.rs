@@ -99,7 +99,7 @@ pub(crate) async fn seed(cx: &Context, tenant: &dyn Tenant) -> Result {
         // What the operator granted, or took back, stays as it is.
         let wasm: Arc<[u8]> = plugin.wasm.into();
         let inspection = animus_runtime::inspect(&wasm).map_err(Error::from)?;
-        let prepared = if inspection.offers_tools || inspection.is_faculty {
+        let prepared = if inspection.acts_itself() {
             cx.registry().await?.prepare(wasm.clone()).await?
         } else {
             // An interpreter has no tools to be asked for, and takes long to compile: that waits for its first program.

@@ -3,6 +3,8 @@
 //! A project's file comes with its repository, and so from strangers. It chooses among what the operator allows: it can
 //! lower budgets and the ceiling, never raise them, and it cannot say where requests with the operator's keys go.
 
+mod hooks;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -35,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) run: Run,
     /// `[skills]`: what agents may do with skills.
     pub(crate) skills: Skills,
+    /// `[hooks]`: how hooks are run.
+    pub(crate) hooks: hooks::Hooks,
     /// `[ceiling]`: the most that any plugin may be granted; everything when there is no such section.
     pub(crate) ceiling: Option<Grant>,
 }
@@ -165,6 +169,7 @@ impl Config {
         let mut all: Self = merge(base, over).try_into().map_err(|e: toml::de::Error| e.to_string())?;
         all.budget = mine.budget.lower(theirs.budget);
         all.skills = mine.skills.lower(theirs.skills);
+        all.hooks = mine.hooks.stricter(theirs.hooks)?;
         all.run.max_turns = lower(mine.run.max_turns, theirs.run.max_turns);
         all.ceiling = match (mine.ceiling, theirs.ceiling) {
             (Some(a), Some(b)) => Some(a.meet(&b)),
@@ -196,6 +201,7 @@ fn read(path: &Path) -> Result<Option<Table>> {
     if let Some(ceiling) = &config.ceiling {
         ceiling.check().map_err(|e| Fault::invalid(format!("{}: [ceiling]: {e}", path.display())))?;
     }
+    config.hooks.check().map_err(|e| Fault::invalid(format!("{}: {e}", path.display())))?;
     toml::from_str(&text).map(Some).during(|| format!("read {}", path.display()))
 }
 

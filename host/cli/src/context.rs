@@ -136,6 +136,7 @@ impl Context {
             tools,
             is_faculty: inspection.is_faculty,
             is_interpreter: inspection.is_interpreter,
+            is_hook: inspection.is_hook,
             grant,
         };
         Ok(self.tenant().await?.plugin_install(actor, new).await?)
@@ -227,6 +228,7 @@ fn waits(plugin: &Plugin, capability: String) -> Fault {
         capability,
         gate: Gate::Grant,
         unlock: Unlock::AskOperator,
+        reason: None,
         command: Some(format!("animus plugin grant {} --requested", plugin.name)),
     };
     Error::from(denial).into()

@@ -6,6 +6,7 @@ mod config;
 mod context;
 mod fault;
 mod home;
+mod hooks;
 mod interrupt;
 mod keys;
 mod out;

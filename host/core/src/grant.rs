@@ -60,6 +60,18 @@ pub enum MemoryAccess {
     Write,
 }
 
+/// What a hook may watch, and change or stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookAccess {
+    /// What models are sent and what they answer.
+    Llm,
+    /// Tool calls and their answers.
+    Tool,
+    /// The end of each turn.
+    Turn,
+}
+
 /// Models.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,6 +113,9 @@ pub struct Grant {
     /// Interpreter plugins that run code as the holder.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub interpreter: BTreeSet<Pattern>,
+    /// What it may watch as a hook.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub hook: BTreeSet<HookAccess>,
     /// HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpGrant>,
@@ -126,6 +141,7 @@ impl Grant {
             memory: BTreeSet::from([MemoryAccess::Read, MemoryAccess::Write]),
             tool: BTreeSet::from([Pattern::any()]),
             interpreter: BTreeSet::from([Pattern::any()]),
+            hook: BTreeSet::from([HookAccess::Llm, HookAccess::Tool, HookAccess::Turn]),
             http: Some(HttpGrant::any()),
             paths: BTreeSet::from([PathGrant { host: "*".to_owned(), guest: "*".to_owned(), mode: PathMode::Rw }]),
             limits: SomeLimits::default(),
@@ -144,6 +160,7 @@ impl Grant {
             Capability::Memory(access) => self.memory.contains(access),
             Capability::Tool(name) => self.tool.iter().any(|p| p.matches(name)),
             Capability::Interpreter(name) => self.interpreter.iter().any(|p| p.matches(name)),
+            Capability::Hook(access) => self.hook.contains(access),
             Capability::Http { method, scheme, host, port } => {
                 self.http.as_ref().is_some_and(|http| http.allows(method, scheme, host, *port))
             }
@@ -164,6 +181,7 @@ impl Grant {
             memory: &self.memory & &other.memory,
             tool: pairwise(&self.tool, &other.tool, Pattern::covers),
             interpreter: pairwise(&self.interpreter, &other.interpreter, Pattern::covers),
+            hook: &self.hook & &other.hook,
             http: self.http.as_ref().zip(other.http.as_ref()).and_then(|(a, b)| a.meet(b)),
             paths: path::meet(&self.paths, &other.paths),
             limits: self.limits.meet(other.limits),
@@ -201,6 +219,9 @@ impl Grant {
         }
         for interpreter in &self.interpreter {
             check(other.interpreter.iter().any(|p| p.covers(interpreter)), format!("interpreter:{interpreter}"));
+        }
+        for access in self.hook.difference(&other.hook) {
+            check(false, Capability::Hook(*access).to_string());
         }
         if let Some(http) = &self.http {
             let none = HttpGrant::default();

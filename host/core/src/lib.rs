@@ -10,6 +10,7 @@ pub mod code;
 pub mod error;
 pub mod event;
 pub mod grant;
+pub mod hook;
 pub mod id;
 pub mod journal;
 pub mod ledger;

@@ -90,6 +90,8 @@ pub enum Ending {
     Repetition,
     /// The work was cancelled.
     Cancelled,
+    /// A hook stopped it.
+    Blocked,
 }
 
 impl Ending {
@@ -103,6 +105,7 @@ impl Ending {
             Self::ContextFull => "context-full",
             Self::Repetition => "repetition",
             Self::Cancelled => "cancelled",
+            Self::Blocked => "blocked",
         }
     }
 }

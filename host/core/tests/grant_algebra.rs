@@ -176,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_a_parser_panic(text in "\\PC{0,40}", kind in "(llm|tool|http|path|network|interface):") {
+    fn no_text_makes_a_parser_panic(text in "\\PC{0,40}", kind in "(llm|tool|hook|http|path|network|interface):") {
         let _ = text.parse::<Capability>();
         let _ = text.parse::<HostPattern>();
         if let Ok(capability) = format!("{kind}{text}").parse::<Capability>() {

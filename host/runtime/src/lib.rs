@@ -9,6 +9,7 @@ mod call;
 mod capability;
 pub mod egress;
 mod engine;
+mod hook;
 mod inspect;
 mod install;
 mod interpreter;

@@ -14,6 +14,7 @@ use animus_core::{
     code::{Description, Program, Ran, Tested},
     event::Event,
     grant::{Capability, Grant},
+    hook::{HookEvent, Verdict},
     id::{Digest, PluginName, TenantId},
     manifest::Manifest,
     plugins::{FacultyOutcome, Loaded, PluginSet, Task},
@@ -33,6 +34,7 @@ use crate::{
     bindings::{faculty, json_object, tool_types},
     call::{Callee, Linked},
     egress::Egress,
+    hook,
     interpreter::{self, Waiting},
     limits::Limit,
     linker::{self, Linkers, Shape},
@@ -203,6 +205,7 @@ impl Registry {
             authority: Arc::new(authority),
             is_faculty: record.is_faculty,
             is_interpreter: record.is_interpreter,
+            is_hook: record.is_hook,
             tools: record.tools.iter().cloned().map(Arc::new).collect(),
         };
         Ok(Plugin {
@@ -510,12 +513,34 @@ impl PluginSet for Snapshot {
         interpreter::test(&callee, cx, program).await
     }
 
+    async fn hook(&self, cx: &CallContext, plugin: &str, event: &HookEvent) -> Result<Verdict> {
+        let is = |plugin: &&Arc<Plugin>| plugin.loaded.is_hook;
+        let found = self.by_name.get(plugin).filter(is).ok_or_else(|| {
+            let known = self.by_name.values().filter(is).map(|plugin| plugin.record.name.as_str());
+            not_found("hook", plugin, known)
+        })?;
+        found.loaded.authority.check(&Capability::Hook(event.point().access()))?;
+        let callee = found.callee().await?;
+        let export = callee.linked.hook.as_ref();
+        let export = export.ok_or_else(|| no_export(&found.loaded.name, "animus:hook/hook"))?;
+        let event = hook::Event::from(event);
+        let answer = callee.run(cx, async |store, instance| hook::call(store, instance, export, event).await).await;
+        found.count(callee.fared.get(), &answer).await;
+        let answer = answer?;
+        let limits = found.loaded.authority.limits();
+        if u64::try_from(answer.size()).unwrap_or(u64::MAX) > limits.output_bytes {
+            return Err(Limit::Output.error(plugin, limits));
+        }
+        answer.try_into()
+    }
+
     fn awaiting(&self, tool: &str) -> Option<Denial> {
         self.awaiting.get(tool).map(|plugin| Denial {
             who: plugin.to_string(),
             capability: Capability::Tool(tool.to_owned()).to_string(),
             gate: Gate::Grant,
             unlock: Unlock::AskOperator,
+            reason: None,
             command: Some(format!("animus plugin grant {plugin} --requested")),
         })
     }

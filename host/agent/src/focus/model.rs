@@ -1,8 +1,11 @@
 //! Model calls: reserved, journaled, relayed, settled.
 
+use std::{sync::atomic::Ordering, time::Instant};
+
 use animus_core::{
     Error, Result,
     event::Event,
+    hook::Point,
     journal::{EffectKind, Intent},
     llm::{ModelInfo, Request, Response, ResponseStream, StreamEvent},
     services::Principal,
@@ -24,69 +27,95 @@ const PIECES: usize = 64;
 /// Where the pieces of an answer go.
 enum Sink {
     Watcher,
+    /// To the watcher, without the text: that is told when the hooks have passed the whole of it.
+    Withheld,
     Reader(mpsc::Sender<Result<StreamEvent>>),
+    /// As `Withheld`, for a reader.
+    WithheldReader(mpsc::Sender<Result<StreamEvent>>),
 }
 
 /// A request with its hold on the budget.
 pub(crate) struct Prepared {
+    /// Which model call of this focus, from 1.
+    number: u32,
     request: Request,
     weight: Weight,
     charge: Charge,
 }
 
 impl Focus {
-    /// Makes a request fit to send and reserves what it may cost. `BudgetExhausted` means this run's own budget: a
-    /// vendor's limit shows as `Unavailable`, and only when the call is made.
-    pub(crate) fn prepare(&self, mut request: Request) -> Result<Prepared> {
+    /// Makes a request fit to send, shows it to the hooks, and reserves what it may cost. `BudgetExhausted` means this
+    /// run's own budget: a vendor's limit shows as `Unavailable`, and only when the call is made. Only what was prepared
+    /// can be sent.
+    pub(crate) async fn prepare(&self, by: &Principal, mut request: Request) -> Result<Prepared> {
         if request.model.is_empty() {
             "default".clone_into(&mut request.model);
         }
         let model = self.0.cx.models.resolve(&request.model)?;
         request.max_tokens.get_or_insert(model.max_output);
-        self.reserve(&Conversation::new(request), &model)
+        self.ready(by, &Conversation::new(request), &model).await
     }
 
     /// The same for the next request of a conversation that is fit to send and names its model.
-    pub(crate) fn prepare_next(&self, conversation: &Conversation) -> Result<Prepared> {
+    pub(crate) async fn prepare_next(&self, by: &Principal, conversation: &Conversation) -> Result<Prepared> {
         let model = self.0.cx.models.resolve(&conversation.frame().model)?;
-        self.reserve(conversation, &model)
+        self.ready(by, conversation, &model).await
     }
 
-    fn reserve(&self, conversation: &Conversation, model: &ModelInfo) -> Result<Prepared> {
+    async fn ready(&self, by: &Principal, conversation: &Conversation, model: &ModelInfo) -> Result<Prepared> {
+        let number = self.0.asked.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        match self.before_llm(by, number, conversation).await? {
+            None => self.reserve(number, conversation, model),
+            Some(changed) => self.reserve(number, &Conversation::new(changed), model),
+        }
+    }
+
+    fn reserve(&self, number: u32, conversation: &Conversation, model: &ModelInfo) -> Result<Prepared> {
         let charge = Charge::reserve(&self.0.spending, conversation, model)?;
-        Ok(Prepared { request: conversation.request(), weight: conversation.weight(), charge })
+        Ok(Prepared { number, request: conversation.request(), weight: conversation.weight(), charge })
     }
 
     /// Makes the call and returns the whole answer.
     pub(crate) async fn complete(&self, by: &Principal, prepared: Prepared) -> Result<Response> {
         let intent = llm_intent(by, &prepared);
-        let focus = self.clone();
-        self.effect(intent, |acting| async move {
+        let (focus, about, begun) = (self.clone(), prepared.about(), Instant::now());
+        let answered = self.effect(intent, |acting| async move {
             let Prepared { request, mut charge, .. } = prepared;
             charge.dispatched();
             match focus.0.cx.models.complete(request, acting.cancel).await {
                 Ok(response) => Ok(focus.counted(charge, response)),
                 Err(error) => Err(failed(charge, error)),
             }
-        })
-        .await
+        });
+        self.after_llm(by, about, begun, answered.await?).await
     }
 
     /// Makes the call, tells the watcher its pieces, and returns the whole answer.
     pub(crate) async fn listen(&self, by: &Principal, prepared: Prepared) -> Result<Response> {
-        let focus = self.clone();
+        let (focus, about, begun) = (self.clone(), prepared.about(), Instant::now());
         let intent = llm_intent(by, &prepared);
-        self.effect(intent, |acting| async move { focus.relay(prepared, acting.cancel, &Sink::Watcher).await }).await
+        let withheld = self.is_watched(Point::AfterLlmCall);
+        let sink = if withheld { Sink::Withheld } else { Sink::Watcher };
+        let answered =
+            self.effect(intent, move |acting| async move { focus.relay(prepared, acting.cancel, &sink).await });
+        let response = self.after_llm(by, about, begun, answered.await?).await?;
+        if withheld {
+            self.tell(Event::Token { text: response.message.text() });
+        }
+        Ok(response)
     }
 
     /// Makes the call and hands out its pieces. The last one is `Done`, whose response is in the journal by then, or an
-    /// error. Dropping the stream abandons the answer.
+    /// error. Dropping the stream abandons the answer. Where hooks look at answers, the pieces come when they have passed
+    /// the whole.
     pub(crate) fn stream(&self, by: &Principal, prepared: Prepared) -> ResponseStream {
         let intent = llm_intent(by, &prepared);
         let (pieces, received) = mpsc::channel(PIECES);
         let (focus, reader) = (self.clone(), pieces.clone());
+        let (about, begun, by) = (prepared.about(), Instant::now(), by.clone());
+        let withheld = self.is_watched(Point::AfterLlmCall);
         let call = move |acting: Acting| async move {
-            let sink = Sink::Reader(pieces.clone());
+            let sink = if withheld { Sink::WithheldReader(pieces.clone()) } else { Sink::Reader(pieces.clone()) };
             tokio::select! {
                 biased;
                 answer = focus.relay(prepared, acting.cancel, &sink) => answer,
@@ -95,12 +124,28 @@ impl Focus {
         };
         let deed = self.clone().perform(intent, self.0.cancel.child_token(), call);
         let over = self.0.cancel.clone();
+        let this = self.clone();
         self.0.tasks.spawn(async move {
-            let ending = deed.await.map(StreamEvent::Done);
+            let passed = match deed.await {
+                Ok(response) => this.after_llm(&by, about, begun, response).await,
+                Err(error) => Err(error),
+            };
+            let mut last = Vec::new();
+            if let (true, Ok(response)) = (withheld, &passed) {
+                last.extend(pieces_of(response).map(Ok));
+            }
+            last.push(passed.map(StreamEvent::Done));
+            let send = async {
+                for piece in last {
+                    // A reader that is gone needs no ending.
+                    if reader.send(piece).await.is_err() {
+                        return;
+                    }
+                }
+            };
             tokio::select! {
                 biased;
-                // A reader that is gone needs no ending.
-                _ = reader.send(ending) => {}
+                () = send => {}
                 // One that does not read must not keep the focus from its end.
                 () = over.cancelled() => {}
             }
@@ -127,9 +172,15 @@ impl Focus {
                     if let StreamEvent::Text(text) = &piece {
                         charge.streamed(text.len());
                     }
+                    let is_retry = matches!(piece, StreamEvent::Retry { .. });
                     match sink {
                         Sink::Watcher => self.tell_piece(piece),
+                        Sink::Withheld if is_retry => self.tell_piece(piece),
                         Sink::Reader(reader) => reader.send(Ok(piece)).await.map_err(|_| Error::Cancelled)?,
+                        Sink::WithheldReader(reader) if is_retry => {
+                            reader.send(Ok(piece)).await.map_err(|_| Error::Cancelled)?;
+                        }
+                        Sink::Withheld | Sink::WithheldReader(_) => {}
                     }
                 }
                 Some(Err(error)) => return Err(failed(charge, error)),
@@ -163,6 +214,20 @@ impl Focus {
     }
 }
 
+impl Prepared {
+    /// The role, and which call it is.
+    fn about(&self) -> (String, u32) {
+        (self.request.model.clone(), self.number)
+    }
+}
+
+/// The pieces of an answer that is whole.
+fn pieces_of(response: &Response) -> impl Iterator<Item = StreamEvent> {
+    let text = Some(response.message.text()).filter(|text| !text.is_empty()).map(StreamEvent::Text);
+    let uses = response.message.tool_uses();
+    text.into_iter().chain(uses.map(|tool| StreamEvent::ToolStart { id: tool.id.clone(), name: tool.name.clone() }))
+}
+
 /// A call that was cancelled is billed by the vendor like any other; one that the vendor failed is not.
 fn failed(charge: Charge, error: Error) -> Error {
     if error != Error::Cancelled {
@@ -174,7 +239,7 @@ fn failed(charge: Charge, error: Error) -> Error {
 /// The whole conversation would make the journal grow with the square of its length, so the intent holds its digest:
 /// the messages can be rebuilt from the answers before it.
 fn llm_intent(by: &Principal, prepared: &Prepared) -> Intent {
-    let Prepared { request, weight, charge } = prepared;
+    let Prepared { request, weight, charge, .. } = prepared;
     let digest = json!({
         "sha256": weight.digest,
         "bytes": weight.bytes,

@@ -3,7 +3,8 @@
 use animus_core::{
     Error,
     budget::{Allowance, Budget},
-    event::{Event, Reload},
+    event::{Event, HookAction, Reload},
+    hook::Point,
     id::{FocusId, WorkId},
     ledger::{Entry, EntryType},
     llm::{Stop, Usage},
@@ -35,6 +36,13 @@ fn every_event() -> Vec<Event> {
         Event::Usage { usage: Usage::default(), cost_microusd: None },
         Event::Budget { percent: 50, standing },
         Event::Notice { text: text() },
+        Event::Hook {
+            hook: text(),
+            point: Point::AfterTurn,
+            subject: text(),
+            action: HookAction::Blocked,
+            reason: Some(text()),
+        },
         Event::Log { plugin: text(), line: text() },
         Event::Reload { plugin: Some(text()), generation: Some(1), kind: Reload::Serving, text: text() },
         Event::Done {
@@ -60,12 +68,13 @@ fn every_event() -> Vec<Event> {
             Event::Usage { .. } => 7,
             Event::Budget { .. } => 8,
             Event::Notice { .. } => 9,
-            Event::Log { .. } => 10,
-            Event::Reload { .. } => 11,
-            Event::Done { .. } => 12,
+            Event::Hook { .. } => 10,
+            Event::Log { .. } => 11,
+            Event::Reload { .. } => 12,
+            Event::Done { .. } => 13,
         })
         .collect::<Vec<_>>();
-    assert_eq!(kinds, (0..13).collect::<Vec<_>>());
+    assert_eq!(kinds, (0..14).collect::<Vec<_>>());
     events
 }
 
@@ -89,8 +98,8 @@ fn the_documented_events_are_those_of_the_code_field_by_field() {
 
 #[test]
 fn the_documented_endings_are_those_of_the_code() {
-    use animus_core::services::Ending::{Budget, Cancelled, ContextFull, Done, MaxTurns, Repetition};
-    for ending in [Done, MaxTurns, Budget, ContextFull, Repetition, Cancelled] {
+    use animus_core::services::Ending::{Blocked, Budget, Cancelled, ContextFull, Done, MaxTurns, Repetition};
+    for ending in [Done, MaxTurns, Budget, ContextFull, Repetition, Cancelled, Blocked] {
         assert!(PAGE.contains(&format!("| `{}` |", ending.as_str())), "{ending:?}");
     }
 }

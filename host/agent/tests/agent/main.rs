@@ -14,6 +14,7 @@ mod docs;
 mod effects;
 mod engage;
 mod growth;
+mod hooks;
 mod pairing;
 mod runs;
 mod support;

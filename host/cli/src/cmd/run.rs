@@ -12,7 +12,7 @@ use crate::{
     config::{self, Usd},
     context::{Context, Host, expect_model},
     fault::{Exit, Fault, Result},
-    interrupt,
+    hooks, interrupt,
     watch::Viewer,
 };
 
@@ -72,10 +72,12 @@ impl Run {
         let work = host.tenant.work_submit(new).await?;
 
         let viewer = Viewer::start(&cx.out, "thinking");
+        let hooks = hooks::of(cx, &host, &config).await?;
         let run = RunContext {
             tenant: host.tenant,
             plugins: host.plugins,
             skills: Some(cx.forge(&config).await?),
+            hooks,
             models: Arc::new(models),
             watcher: viewer.watcher(),
             budget: Budget::new("run", budget.allowance()),

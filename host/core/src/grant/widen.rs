@@ -39,6 +39,9 @@ impl Grant {
             Capability::Interpreter(name) => {
                 wider.interpreter.insert(name.parse()?);
             }
+            Capability::Hook(access) => {
+                wider.hook.insert(*access);
+            }
             Capability::Http { method, scheme, host, port } => {
                 let host = HostPattern { scheme: Some(scheme.clone()), host: host.clone(), port: Some(*port) };
                 also = wider.http.get_or_insert_default().add(method, host, request.http.as_ref());

@@ -2,8 +2,8 @@
 
 use animus_core::{
     grant::{
-        Capability, Grant, HostPattern, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess, PathGrant, PathMode,
-        SecretGrant,
+        Capability, Grant, HookAccess, HostPattern, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess, PathGrant,
+        PathMode, SecretGrant,
     },
     limits::SomeLimits,
 };
@@ -29,6 +29,10 @@ fn pick(from: &'static [&'static str]) -> impl Strategy<Value = String> {
 
 fn access() -> impl Strategy<Value = (LedgerAccess, MemoryAccess)> {
     (select(vec![LedgerAccess::Append, LedgerAccess::Read]), select(vec![MemoryAccess::Read, MemoryAccess::Write]))
+}
+
+fn hook() -> impl Strategy<Value = HookAccess> {
+    select(vec![HookAccess::Llm, HookAccess::Tool, HookAccess::Turn])
 }
 
 fn patterns() -> impl Strategy<Value = std::collections::BTreeSet<animus_core::grant::Pattern>> {
@@ -98,16 +102,18 @@ pub(crate) fn grant() -> impl Strategy<Value = Grant> {
         btree_set(access().prop_map(|(_, memory)| memory), 0..3),
         patterns(),
         patterns(),
+        btree_set(hook(), 0..4),
         option::of(http()),
         btree_set(path(), 0..4),
         limits(),
     )
-        .prop_map(|(llm, ledger, memory, tool, interpreter, http, paths, limits)| Grant {
+        .prop_map(|(llm, ledger, memory, tool, interpreter, hook, http, paths, limits)| Grant {
             llm,
             ledger,
             memory,
             tool,
             interpreter,
+            hook,
             http,
             paths,
             limits,
@@ -125,6 +131,7 @@ pub(crate) fn capability() -> impl Strategy<Value = Capability> {
         access().prop_map(|(_, memory)| Capability::Memory(memory)),
         pick(NAMES).prop_map(Capability::Tool),
         pick(NAMES).prop_map(Capability::Interpreter),
+        hook().prop_map(Capability::Hook),
         (method(), pick(&["http", "https"]), pick(HOSTS), port)
             .prop_map(|(method, scheme, host, port)| Capability::Http { method, scheme, host, port }),
         select(ADDRESSES).prop_map(|ip| Capability::Network(ip.parse().unwrap())),

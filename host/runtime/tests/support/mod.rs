@@ -11,6 +11,7 @@
 pub mod guest;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
@@ -132,6 +133,7 @@ impl FakeTenant {
             }],
             is_faculty: false,
             is_interpreter: false,
+            is_hook: false,
             installed_ms: 0,
             name,
         });
@@ -259,6 +261,16 @@ impl Memories for FakeTenant {
         no()
     }
     async fn memory_tag(&self, _: MemoryId, _: &str) -> Result<()> {
+        no()
+    }
+}
+
+#[async_trait]
+impl HookStates for FakeTenant {
+    async fn hook_states(&self) -> Result<BTreeMap<String, bool>> {
+        no()
+    }
+    async fn hook_switch(&self, _: &str, _: &str, _: bool) -> Result<()> {
         no()
     }
 }

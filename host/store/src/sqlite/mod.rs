@@ -2,6 +2,7 @@
 
 mod audit;
 mod error;
+mod hooks;
 mod journal;
 mod ledger;
 mod memories;

@@ -37,6 +37,7 @@ fn plugin(row: &SqliteRow) -> Result<Plugin> {
         tools: row.json("tools")?,
         is_faculty: row.flag("is_faculty")?,
         is_interpreter: row.flag("is_interpreter")?,
+        is_hook: row.flag("is_hook")?,
         installed_ms: row.number("installed_ms")?,
     })
 }
@@ -187,7 +188,8 @@ async fn drop_unused_artifacts(tx: &mut SqliteConnection) -> Result<(), sqlx::Er
 #[async_trait]
 impl Plugins for Handle {
     async fn plugin_install(&self, actor: &str, new: NewGeneration) -> Result<Plugin> {
-        let NewGeneration { name, wasm, version, manifest, source, tools, is_faculty, is_interpreter, grant } = new;
+        let NewGeneration { name, wasm, version, manifest, source, tools, is_faculty, is_interpreter, is_hook, grant } =
+            new;
         let what = format!("install the plugin '{name}'");
         let requests = !Manifest::parse(&manifest)?.request.is_nothing();
         let digest = Digest::of(&wasm);
@@ -211,7 +213,7 @@ impl Plugins for Handle {
         .fetch_one(&mut *tx)
         .await
         .during(&what)?;
-        sqlx::query("INSERT INTO plugin_generations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")
+        sqlx::query("INSERT INTO plugin_generations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")
             .bind(self.t())
             .bind(name.as_str())
             .bind(signed(row.number("generation")?))
@@ -224,6 +226,7 @@ impl Plugins for Handle {
             .bind(is_faculty)
             .bind(now_ms())
             .bind(is_interpreter)
+            .bind(is_hook)
             .execute(&mut *tx)
             .await
             .during(&what)?;

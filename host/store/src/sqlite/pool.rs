@@ -107,6 +107,7 @@ fn migrations() -> Migrator {
         (2, "reload", include_str!("../../../../migrations/sqlite/0002_reload.sql")),
         (3, "skills", include_str!("../../../../migrations/sqlite/0003_skills.sql")),
         (4, "interpreters", include_str!("../../../../migrations/sqlite/0004_interpreters.sql")),
+        (7, "hooks", include_str!("../../../../migrations/sqlite/0007_hooks.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

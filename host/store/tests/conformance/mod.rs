@@ -2,6 +2,7 @@
 //! for the fact that it proves; [`suite`] makes a test of each for one back end.
 
 pub(crate) mod audit;
+pub(crate) mod hooks;
 pub(crate) mod journal;
 pub(crate) mod ledger;
 pub(crate) mod memories;
@@ -39,6 +40,11 @@ macro_rules! suite {
                 costs_add_up_over_attempts
                 a_focus_whose_process_is_gone_is_recovered_once
                 work_of_another_tenant_is_out_of_reach
+            }
+            hooks {
+                a_hook_stays_as_it_was_switched_last_and_the_audit_log_says_who
+                what_no_hook_is_called_is_not_switched
+                switches_of_another_tenant_are_out_of_reach
             }
             ledger {
                 numbers_count_from_one_within_each_item

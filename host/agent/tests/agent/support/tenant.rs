@@ -14,8 +14,8 @@ use animus_core::{
     memory::{Hit, Memory, NewMemory, Query},
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::{
-        Audit, AuditEntry, AuditVerdict, Generation, Journal, Ledger, Memories, NewGeneration, Plugin, PluginFault,
-        Plugins, SecretValue, Secrets, Skills, Tenant, Works,
+        Audit, AuditEntry, AuditVerdict, Generation, HookStates, Journal, Ledger, Memories, NewGeneration, Plugin,
+        PluginFault, Plugins, SecretValue, Secrets, Skills, Tenant, Works,
     },
     work::{NewWork, Settlement, State, Work},
 };
@@ -264,6 +264,16 @@ impl Plugins for FakeTenant {
         unused()
     }
     async fn plugin_faults(&self) -> Result<Vec<PluginFault>> {
+        unused()
+    }
+}
+
+#[async_trait]
+impl HookStates for FakeTenant {
+    async fn hook_states(&self) -> Result<BTreeMap<String, bool>> {
+        unused()
+    }
+    async fn hook_switch(&self, _: &str, _: &str, _: bool) -> Result<()> {
         unused()
     }
 }
