@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use animus_agent::{Focus, RunContext};
+use animus_agent::{Focus, LEASE_MS, RunContext};
 use animus_core::{
     Result,
     authority::Authority,
@@ -15,7 +15,7 @@ use animus_core::{
     llm::{Content, Message, Request, Response, ToolResult},
     services::{CallContext, EngageOptions, Principal, Services as _},
     store::Tenant,
-    work::{NewWork, State},
+    work::{Claim, Host, NewWork, State},
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -47,13 +47,12 @@ impl Agent {
     ) -> Self {
         let model = Arc::new(Scripted::default());
         let tenant = host.tenant().clone();
-        let new =
-            NewWork { faculty: name.to_owned(), source: "test".into(), instruction: "do it".into(), params: json!({}) };
-        let work = tenant.work_submit(new).await.unwrap();
-        let id = tenant.focus_begin(work.id, State::Queued, json!({})).await.unwrap();
+        let work = tenant.work_submit(NewWork::held(name, "test", "do it", json!({}))).await.unwrap().work;
+        let claim = Claim::held(Host::this("test"), LEASE_MS, json!({}));
+        let lease = tenant.focus_begin(work.id, State::Queued, &claim).await.unwrap().lease;
         let by = Principal {
             tenant: TenantId::local(),
-            focus: id,
+            focus: lease.focus,
             authority: Arc::new(Authority::new(
                 PluginName::new(name).unwrap(),
                 grant.clone(),
@@ -66,7 +65,7 @@ impl Agent {
             parent: None,
         };
         let cx = RunContext { models: model.clone(), ..host.context().await };
-        Self { focus: Focus::new(adapt(cx), work.id, id), by, work: work.id, tenant, model, made: Mutex::new(0) }
+        Self { focus: Focus::new(adapt(cx), work.id, lease), by, work: work.id, tenant, model, made: Mutex::new(0) }
     }
 
     /// Has the model ask for these calls, a turn each, and returns how each was answered.

@@ -18,6 +18,7 @@ use animus_core::{
     skill::{Policy, Rules},
     store::{NewGeneration, Store as _, Tenant},
     tool::{Annotations, Output, Tool},
+    work::Host,
 };
 use animus_runtime::{
     Artifacts, Egress, Engine, EngineConfig, Prepared, Registry, Snapshot, egress::Resolver, skill::Forge,
@@ -189,6 +190,9 @@ impl TestHost {
             budget: Budget::new("test", Allowance::default()),
             tools: None,
             workspace: Some(self.workspace()),
+            host: Host::this("test"),
+            faculty: Arc::default(),
+            slot: None,
             cancel: CancellationToken::new(),
         }
     }

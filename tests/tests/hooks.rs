@@ -94,7 +94,7 @@ async fn hooks_that_hang_trap_or_fail_do_as_they_are_set_to() {
         let host = tool_host().await;
         install(&host, "a", ALL, &[("before_tool", what)]).await;
         let timeout_ms = if what == "spin" { 50 } else { 120_000 };
-        let closed = Settings { timeout_ms, ..Settings::default() };
+        let closed = Settings { timeout_ms, events: [Point::BeforeToolCall].into(), ..Settings::default() };
         let blocked = agent(&host, &[("a", closed.clone())]).await.call("tools.echo", json!({ "x": 1 })).await;
         let says = format!("not run: the hook 'a' failed ({class}), and nothing passes without it");
         assert_eq!((blocked.text, blocked.is_error), (says, true), "{what}");
@@ -126,7 +126,7 @@ async fn no_hook_lifts_a_block_or_a_denial() {
     let denied = narrow.call("tools.echo", json!({})).await;
     assert!(denied.is_error && denied.text.starts_with("denied: tool:tools.echo"), "{}", denied.text);
     let failed = narrow.call("b.echo", json!({ "fail": 1 })).await;
-    assert!(!failed.is_error && failed.text.contains("allow"), "the hook took the argument away: {}", failed.text);
+    assert_eq!(failed.text, "all is well", "the hook took the argument away that makes it fail");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +179,7 @@ async fn a_hook_watches_only_what_it_is_granted() {
         let agent = agent(&host, &[]).await;
         match says {
             "models" => assert!(agent.ask("hello").await.is_err()),
-            "" => assert_eq!(agent.call("tools.echo", json!({})).await.text, "{}"),
+            "" => assert!(agent.ask("hello").await.is_ok()),
             says => assert!(agent.call("tools.echo", json!({})).await.text.ends_with(says)),
         }
     }

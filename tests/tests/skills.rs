@@ -77,7 +77,7 @@ fn refused(result: &ToolResult) -> &str {
 }
 
 fn work() -> NewWork {
-    NewWork { faculty: "worker".into(), source: "test".into(), instruction: "make it".into(), params: json!({}) }
+    NewWork::held("worker", "test", "make it", json!({}))
 }
 
 async fn forged(host: &TestHost, forge: &Forge, by: &Authority, files: &SkillFiles) -> Result<Option<Forged>> {

@@ -20,6 +20,7 @@ use animus_core::{
     services::{CallContext, Ending},
     store::Journal,
     tool::{Output, Tool},
+    work::Lease,
 };
 use futures::FutureExt as _;
 use serde::Serialize;
@@ -62,7 +63,8 @@ enum Watching {
 struct Inner {
     cx: RunContext,
     work: WorkId,
-    id: FocusId,
+    /// The right to write for this focus.
+    lease: Lease,
     journal: Option<Arc<dyn Journal>>,
     /// Draws from the run's budget and has no limit of its own: it counts what this focus spent.
     spending: Budget,
@@ -112,21 +114,21 @@ pub(crate) struct Acting {
 }
 
 impl Focus {
-    /// The host's side of the focus `id`, which the store has begun.
+    /// The host's side of a focus, which the store has begun.
     #[must_use]
-    pub fn new(cx: RunContext, work: WorkId, id: FocusId) -> Self {
+    pub fn new(cx: RunContext, work: WorkId, lease: Lease) -> Self {
         let journal: Arc<dyn Journal> = cx.tenant.clone();
-        Self::build(cx, work, id, Some(journal))
+        Self::build(cx, work, lease, Some(journal))
     }
 
     /// The same without a journal, for measuring what a call costs by itself. Nothing can be recovered or audited from
     /// such a run; `animus` never makes one outside its benches.
     #[must_use]
     pub fn unjournaled(cx: RunContext, work: WorkId, id: FocusId) -> Self {
-        Self::build(cx, work, id, None)
+        Self::build(cx, work, Lease { focus: id, token: 1 }, None)
     }
 
-    fn build(cx: RunContext, work: WorkId, id: FocusId, journal: Option<Arc<dyn Journal>>) -> Self {
+    fn build(cx: RunContext, work: WorkId, lease: Lease, journal: Option<Arc<dyn Journal>>) -> Self {
         let inner = Inner {
             chain: cx.hooks.chain(&*cx.plugins),
             counts: Mutex::default(),
@@ -144,7 +146,7 @@ impl Focus {
             ending: Mutex::default(),
             cx,
             work,
-            id,
+            lease,
             journal,
         };
         Self(Arc::new(inner), Watching::On)
@@ -155,7 +157,7 @@ impl Focus {
     pub fn call_context(&self, depth: u64, parent: Option<u64>, cancel: CancellationToken) -> CallContext {
         CallContext {
             tenant: self.0.cx.tenant.id().clone(),
-            focus: self.0.id,
+            focus: self.0.lease.focus,
             depth,
             parent,
             cancel,
@@ -331,7 +333,7 @@ impl Focus {
 
     async fn begin(&self, intent: Intent) -> Result<Option<u64>> {
         match &self.0.journal {
-            Some(journal) => journal.journal_begin(self.0.id, intent).await.map(Some),
+            Some(journal) => journal.journal_begin(self.0.lease, intent).await.map(Some),
             None => Ok(None),
         }
     }
@@ -341,7 +343,7 @@ impl Focus {
             self.audit_denial(caller, denial).await;
         }
         match &self.0.journal {
-            Some(journal) => journal.journal_end(self.0.id, seq, outcome).await,
+            Some(journal) => journal.journal_end(self.0.lease, seq, outcome).await,
             None => Ok(()),
         }
     }
@@ -357,7 +359,8 @@ impl Focus {
             "host" | "operator" => caller.to_owned(),
             plugin => format!("plugin:{plugin}"),
         };
-        let detail = json!({ "who": denial.who, "gate": denial.gate, "work": self.0.work, "focus": self.0.id });
+        let detail =
+            json!({ "who": denial.who, "gate": denial.gate, "work": self.0.work, "focus": self.0.lease.focus });
         if let Err(error) = self.0.cx.tenant.audit(&actor, "call.denied", &denial.capability, detail).await {
             // The refusal stands either way; failing the call differently would only hide it.
             tracing::error!(%error, capability = %denial.capability, "cannot write a denial to the audit log");

@@ -11,9 +11,15 @@ mod conversation;
 mod engage;
 mod focus;
 pub mod hooks;
+mod lease;
 mod run;
+mod slot;
 
 pub use engage::pairing;
 pub use focus::Focus;
 pub use hooks::Hooks;
-pub use run::{CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, operate, run, run_script};
+pub use lease::LEASE_MS;
+pub use run::{
+    CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, operate, pinned, run, run_claimed, run_script,
+};
+pub use slot::Slot;

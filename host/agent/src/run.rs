@@ -8,16 +8,17 @@ use animus_core::{
     budget::{Amount, Budget},
     code::{Program, Ran},
     event::{Event, Watcher},
+    faculty::FacultyConfig,
     grant::Pattern,
     id::{FocusId, WorkId},
     journal::{EffectKind, Intent},
     llm::Models,
-    plugins::{FacultyOutcome, PluginSet, Task},
+    plugins::{FacultyOutcome, Loaded, PluginSet, Task},
     services::{CallContext, Ending, Principal},
     skill::Workshop,
     store::Tenant,
     tool::Output,
-    work::{NewWork, Settlement, State, Work},
+    work::{Backoff, Claim, Claimed, Disposal, Host, Lease, NewWork, Settlement, State, Work},
 };
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ use crate::{
     engage::pages::{FIRST_PAGE, head},
     focus::{Call, Execution, Focus, unknown_tool},
     hooks::Hooks,
+    lease::{Keeper, LEASE_MS},
+    slot::Slot,
 };
 
 /// What a run works with.
@@ -49,6 +52,12 @@ pub struct RunContext {
     pub tools: Option<BTreeSet<Pattern>>,
     /// The folder that `$workspace` in a path grant stands for.
     pub workspace: Option<PathBuf>,
+    /// This process, as the store is to know who runs a focus.
+    pub host: Host,
+    /// How the operator has the faculty run.
+    pub faculty: Arc<FacultyConfig>,
+    /// The run's place among those of this host, which it lends while it waits for children; none where nobody counts.
+    pub slot: Option<Arc<Slot>>,
     /// Ends the run cleanly: what runs is stopped, what happened is recorded, the item becomes cancelled.
     pub cancel: CancellationToken,
 }
@@ -95,13 +104,13 @@ pub struct CallReport {
     pub spent: Amount,
 }
 
-/// Has the faculty of a work item do it. The item is settled and `Done` told on every path.
+/// Has the faculty of a held work item do it. The item is settled and `Done` told on every path.
 ///
 /// The work counts as done when the faculty says so and its last engage loop did not end early.
 pub async fn run(cx: RunContext, work: Work) -> RunReport {
     let (watcher, budget) = (cx.watcher.clone(), cx.budget.clone());
     let report = match Begun::begin(cx, &work).await {
-        Ok(begun) => begun.engage(&work).await,
+        Ok(begun) => begun.engage().await,
         Err(error) => RunReport {
             work: work.id,
             focus: None,
@@ -113,6 +122,23 @@ pub async fn run(cx: RunContext, work: Work) -> RunReport {
             spent: Amount::default(),
         },
     };
+    tell_done(&*watcher, &budget, &report);
+    report
+}
+
+/// Has the faculty of an item that the queue gave out do it: a new focus, or one that lost its host. A failure that another
+/// try may mend is queued again, by `backoff`. As [`run()`] otherwise; the state in the report is that of the item, so a
+/// failed attempt may leave it queued.
+pub async fn run_claimed(cx: RunContext, claimed: Claimed, backoff: Backoff) -> RunReport {
+    let (watcher, budget) = (cx.watcher.clone(), cx.budget.clone());
+    let mut begun = Begun::of(cx, claimed);
+    begun.backoff = Some(backoff);
+    let report = begun.engage().await;
+    tell_done(&*watcher, &budget, &report);
+    report
+}
+
+fn tell_done(watcher: &dyn Watcher, budget: &Budget, report: &RunReport) {
     watcher.event(Event::Done {
         success: report.success(),
         ending: report.ending.map(|ending| ending.as_str().to_owned()),
@@ -121,7 +147,6 @@ pub async fn run(cx: RunContext, work: Work) -> RunReport {
         error: report.error.clone(),
         standing: budget.standing(),
     });
-    report
 }
 
 /// An operator's call of one tool, as a small work item with its own journal. `args` is JSON text. Tells no events but
@@ -136,14 +161,9 @@ pub async fn call_tool(cx: RunContext, name: &str, args: String) -> Result<CallR
     let plugin = plugin.ok_or_else(|| unknown_tool(name, cx.plugins.tools().iter().map(|tool| tool.name.as_str())))?;
     let params: Map<String, Value> = serde_json::from_str(&args)
         .map_err(|error| Error::Invalid(format!("the arguments of '{name}' are not a JSON object: {error}")))?;
-    let new = NewWork {
-        faculty: plugin,
-        source: "tool-call".into(),
-        instruction: name.to_owned(),
-        params: Value::Object(params),
-    };
-    let work = cx.tenant.work_submit(new).await?;
-    let Begun { focus, id } = Begun::begin(cx, &work).await?;
+    let new = NewWork::held(plugin, "tool-call", name, Value::Object(params));
+    let begun = Begun::hold(cx, new).await?;
+    let focus = &begun.focus;
     let call = Call { caller: "operator".into(), parent: None, depth: 0, name: name.to_owned(), args };
     let output = focus.call(call).await;
     let state = match &output {
@@ -157,8 +177,8 @@ pub async fn call_tool(cx: RunContext, name: &str, args: String) -> Result<CallR
         Ok(output) => (Some(json!({ "success": !output.is_error, "summary": head(&output.text, FIRST_PAGE) })), None),
         Err(error) => (None, Some(error.clone())),
     };
-    let spent = settle(&focus, &work, id, state, outcome, error).await?;
-    Ok(CallReport { work: work.id, focus: id, output, spent })
+    let (spent, _) = begun.settle(state, outcome, error).await?;
+    Ok(CallReport { work: begun.work.id, focus: begun.lease.focus, output, spent })
 }
 
 /// A program that an operator has run.
@@ -199,14 +219,10 @@ pub async fn run_script(cx: RunContext, script: Script) -> Result<ScriptReport> 
         return Err(Error::NotFound(format!("there is no interpreter '{}'", interpreter.escape_debug())));
     };
     let first = program.source.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    let new = NewWork {
-        faculty: interpreter.clone(),
-        source: "exec".into(),
-        instruction: format!("{}: {}", program.name, head(first.trim(), 200)),
-        params: json!({}),
-    };
-    let work = cx.tenant.work_submit(new).await?;
-    let Begun { focus, id } = Begun::begin(cx, &work).await?;
+    let instruction = format!("{}: {}", program.name, head(first.trim(), 200));
+    let new = NewWork::held(interpreter.clone(), "exec", instruction, json!({}));
+    let begun = Begun::hold(cx, new).await?;
+    let (focus, id) = (&begun.focus, begun.lease.focus);
     let by = Principal {
         tenant: focus.cx().tenant.id().clone(),
         focus: id,
@@ -228,8 +244,8 @@ pub async fn run_script(cx: RunContext, script: Script) -> Result<ScriptReport> 
         Err(Error::Cancelled) => (State::Cancelled, None, Some(Error::Cancelled)),
         Err(error) => (State::Failed, None, Some(error.clone())),
     };
-    let spent = settle(&focus, &work, id, state, outcome, error).await?;
-    Ok(ScriptReport { work: work.id, focus: id, ran, spent })
+    let (spent, _) = begun.settle(state, outcome, error).await?;
+    Ok(ScriptReport { work: begun.work.id, focus: id, ran, spent })
 }
 
 /// Does something of an operator's that plugins or code take part in (the tests of a skill call tools), as a small work
@@ -242,59 +258,106 @@ pub async fn operate<T>(
     new: NewWork,
     deed: impl AsyncFnOnce(CallContext, Arc<dyn PluginSet>) -> Result<T>,
 ) -> Result<T> {
-    let work = cx.tenant.work_submit(new).await?;
-    let Begun { focus, id } = Begun::begin(cx, &work).await?;
+    let begun = Begun::hold(cx, NewWork { disposal: Disposal::Held, ..new }).await?;
+    let focus = &begun.focus;
     let done = deed(focus.call_context(0, None, focus.cx().cancel.child_token()), focus.plugins()).await;
     let state = match &done {
         Ok(_) => State::Completed,
         Err(Error::Cancelled) => State::Cancelled,
         Err(_) => State::Failed,
     };
-    settle(&focus, &work, id, state, None, done.as_ref().err().cloned()).await?;
+    begun.settle(state, None, done.as_ref().err().cloned()).await?;
     done
 }
 
 /// A focus that the store knows to be running, and that must be settled.
 struct Begun {
     focus: Focus,
-    id: FocusId,
+    work: Work,
+    lease: Lease,
+    /// How long the next attempt waits, where there may be one.
+    backoff: Option<Backoff>,
+    keeper: Keeper,
 }
 
 impl Begun {
-    async fn begin(cx: RunContext, work: &Work) -> Result<Self> {
-        let pinned: Map<String, Value> = cx
-            .plugins
-            .plugins()
-            .iter()
-            .map(|p| (p.name.to_string(), json!({ "generation": p.generation, "digest": p.digest })))
-            .collect();
-        let id = cx.tenant.focus_begin(work.id, work.state, Value::Object(pinned)).await?;
-        Ok(Self { focus: Focus::new(cx, work.id, id), id })
+    fn of(mut cx: RunContext, claimed: Claimed) -> Self {
+        let Claimed { work, lease, .. } = claimed;
+        // Whoever takes the item away ends this run of it and nothing else of the process.
+        cx.cancel = cx.cancel.child_token();
+        let keeper = Keeper::new(cx.tenant.clone(), lease, LEASE_MS, cx.cancel.clone());
+        Self { focus: Focus::new(cx, work.id, lease), work, lease, backoff: None, keeper }
     }
 
-    async fn engage(self, work: &Work) -> RunReport {
-        let Self { focus, id } = self;
-        focus.tell(Event::Started { work: work.id, focus: id, faculty: work.faculty.clone() });
-        let result = have_faculty_engage(&focus, work).await;
+    async fn begin(cx: RunContext, work: &Work) -> Result<Self> {
+        let claim = Claim::held(cx.host.clone(), LEASE_MS, pinned(&*cx.plugins));
+        let claimed = cx.tenant.focus_begin(work.id, work.state, &claim).await?;
+        Ok(Self::of(cx, claimed))
+    }
+
+    /// A new item of this process's own.
+    async fn hold(cx: RunContext, new: NewWork) -> Result<Self> {
+        let work = cx.tenant.work_submit(new).await?.work;
+        Self::begin(cx, &work).await
+    }
+
+    async fn engage(self) -> RunReport {
+        let Self { focus, work, lease, .. } = &self;
+        focus.tell(Event::Started { work: work.id, focus: lease.focus, faculty: work.faculty.clone() });
+        let result = have_faculty_engage(focus, work).await;
         let ending = focus.ending();
-        let (mut state, outcome, mut error) = judge(result, ending, focus.is_cancelled());
+        let (state, outcome, mut error) = judge(result, ending, focus.is_cancelled());
         if ending == Some(Ending::Blocked) {
             error = focus.block().map(Error::from).or(error);
         }
         let value = outcome.as_ref().and_then(|outcome| serde_json::to_value(outcome).ok());
-        let spent = match settle(&focus, work, id, state, value, error.clone()).await {
-            Ok(spent) => spent,
+        let (spent, state) = match self.settle(state, value, error.clone()).await {
+            Ok((spent, work)) => (spent, work.state),
             Err(unsettled) => {
                 // The store does not know the end, so the item does not count as done; recovery will find it.
-                state = State::Running;
                 error = Some(unsettled);
-                focus.spent()
+                (focus.spent(), State::Running)
             }
         };
         let (said, data) = outcome.map_or((None, None), |outcome| (Some(outcome.summary), outcome.data));
         let summary = said.or_else(|| error.as_ref().map(Error::to_string)).unwrap_or_default();
-        RunReport { work: work.id, focus: Some(id), state, ending, summary, data, error, spent }
+        RunReport { work: work.id, focus: Some(lease.focus), state, ending, summary, data, error, spent }
     }
+
+    /// Waits for what still runs, then closes the item. Returns what was spent, and the item.
+    async fn settle(&self, state: State, outcome: Option<Value>, error: Option<Error>) -> Result<(Amount, Work)> {
+        let focus = &self.focus;
+        focus.finish().await;
+        let spent = focus.spent();
+        if self.keeper.is_lost() {
+            return Err(Error::Conflict(format!(
+                "the focus {} was taken over by another host, which goes on with it",
+                self.lease.focus
+            )));
+        }
+        let retry_in_ms = match (&self.backoff, state) {
+            (Some(backoff), State::Failed) if error.as_ref().is_none_or(may_mend) => {
+                Some(backoff.wait_ms(self.work.attempts))
+            }
+            _ => None,
+        };
+        let settlement =
+            Settlement { outcome, error, tokens: spent.tokens, cost_microusd: spent.microusd, retry_in_ms };
+        let work = focus.cx().tenant.focus_end(self.lease, state, settlement).await?;
+        Ok((spent, work))
+    }
+}
+
+/// The plugins of a snapshot, as a focus that begins keeps them.
+#[must_use]
+pub fn pinned(plugins: &dyn PluginSet) -> Value {
+    let pin = |p: &Arc<Loaded>| (p.name.to_string(), json!({ "generation": p.generation, "digest": p.digest }));
+    Value::Object(plugins.plugins().iter().map(pin).collect())
+}
+
+/// Whether another attempt may go better: not where the same would be refused again.
+fn may_mend(error: &Error) -> bool {
+    !matches!(error, Error::Denied(_) | Error::Invalid(_) | Error::BudgetExhausted(_) | Error::Cancelled)
 }
 
 async fn have_faculty_engage(focus: &Focus, work: &Work) -> Result<FacultyOutcome> {
@@ -303,7 +366,7 @@ async fn have_faculty_engage(focus: &Focus, work: &Work) -> Result<FacultyOutcom
         work_id: work.id.to_string(),
         instruction: work.instruction.clone(),
         params: work.params.clone(),
-        attempt: work.attempts.saturating_add(1),
+        attempt: work.attempts,
     };
     let intent = Intent {
         kind: EffectKind::Phase,
@@ -358,20 +421,4 @@ fn early(ending: Ending) -> Option<Error> {
         }
     };
     Some(Error::BudgetExhausted(why.to_owned()))
-}
-
-/// Waits for what still runs, then closes the item.
-async fn settle(
-    focus: &Focus,
-    work: &Work,
-    id: FocusId,
-    state: State,
-    outcome: Option<Value>,
-    error: Option<Error>,
-) -> Result<Amount> {
-    focus.finish().await;
-    let spent = focus.spent();
-    let settlement = Settlement { outcome, error, tokens: spent.tokens, cost_microusd: spent.microusd };
-    focus.cx().tenant.focus_end(work.id, id, state, settlement).await?;
-    Ok(spent)
 }

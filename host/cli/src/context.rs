@@ -25,6 +25,7 @@ use crate::{
     fault::{During as _, Fault, Result},
     home::Home,
     keys::StoredKeys,
+    machine,
     out::Out,
 };
 
@@ -158,7 +159,7 @@ impl Context {
     /// Everything that work runs with. Settles what a process that is gone has left.
     pub(crate) async fn host(&self, ceiling: &Grant) -> Result<Host> {
         let tenant = self.seeded().await?;
-        for work in tenant.focus_recover(&is_alive).await? {
+        for work in tenant.focus_recover(&machine::name(), &machine::is_alive).await? {
             self.out.note(format_args!("the process that ran {work} is gone; the work is marked as failed"));
         }
         let plugins = self.registry().await?.refresh(&tenant, ceiling).await?;
@@ -180,12 +181,6 @@ pub(crate) fn expect_model(router: &Router, role: Option<&str>) -> Result {
     }
     router.resolve(role.unwrap_or(DEFAULT))?;
     Ok(())
-}
-
-/// Whether a process runs, as far as this system tells.
-pub(crate) fn is_alive(process: u32) -> bool {
-    let all = Path::new("/proc");
-    !all.is_dir() || all.join(process.to_string()).exists()
 }
 
 impl Host {

@@ -9,6 +9,7 @@ mod home;
 mod hooks;
 mod interrupt;
 mod keys;
+mod machine;
 mod out;
 mod sdk;
 mod watch;

@@ -19,6 +19,14 @@ pub enum EffectKind {
     Ledger,
     /// A memory is stored, tagged or forgotten.
     Memory,
+    /// Work is given to a child, awaited, looked at or cancelled.
+    Child,
+    /// A hook looks at what is about to happen, or has.
+    Hook,
+    /// A program is run.
+    Code,
+    /// The host looks something up that the focus goes on from, so that it is the same when the focus is resumed.
+    Host,
 }
 
 impl EffectKind {
@@ -32,15 +40,31 @@ impl EffectKind {
             Self::Http => "http",
             Self::Ledger => "ledger",
             Self::Memory => "memory",
+            Self::Child => "child",
+            Self::Hook => "hook",
+            Self::Code => "code",
+            Self::Host => "host",
         }
     }
+
+    /// All kinds.
+    pub const ALL: [Self; 10] = [
+        Self::Phase,
+        Self::Llm,
+        Self::Tool,
+        Self::Http,
+        Self::Ledger,
+        Self::Memory,
+        Self::Child,
+        Self::Hook,
+        Self::Code,
+        Self::Host,
+    ];
 
     /// The kind of a stable word.
     #[must_use]
     pub fn parse(s: &str) -> Option<Self> {
-        [Self::Phase, Self::Llm, Self::Tool, Self::Http, Self::Ledger, Self::Memory]
-            .into_iter()
-            .find(|kind| kind.as_str() == s)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == s)
     }
 }
 

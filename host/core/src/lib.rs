@@ -9,6 +9,7 @@ pub mod budget;
 pub mod code;
 pub mod error;
 pub mod event;
+pub mod faculty;
 pub mod grant;
 pub mod hook;
 pub mod id;

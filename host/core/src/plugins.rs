@@ -127,6 +127,12 @@ pub trait PluginSet: Send + Sync {
         program: code::Program,
     ) -> Result<Vec<code::Tested>>;
 
+    /// Loads a plugin's code, and compiles it where it has to be, so that its first call is as quick as any.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] for no such plugin; an import that it is not granted; what compiling fails with.
+    async fn warm(&self, plugin: &str) -> Result<()>;
+
     /// Shows an event to a hook plugin, in a fresh instance under its own grant. What it answers is its word alone:
     /// whether it fits the event is for the caller to see.
     ///

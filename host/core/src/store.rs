@@ -9,13 +9,14 @@ use serde_json::Value;
 
 use crate::{
     Result,
+    event::Event,
     grant::Grant,
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
     journal, ledger,
     ledger::EntryType,
     memory,
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
-    work::{NewWork, Settlement, State, Work},
+    work::{Claim, Claimed, Counts, FocusRecord, Lease, NewWork, Settlement, State, Submitted, Work, WorkFilter},
 };
 
 /// A store of all tenants.
@@ -46,55 +47,151 @@ pub struct StoreHealth {
 }
 
 /// Everything of one tenant.
-pub trait Tenant: Works + Ledger + Journal + Memories + Plugins + HookStates + Skills + Secrets + Audit {
+pub trait Tenant:
+    Works + Ledger + Journal + Events + Memories + Plugins + HookStates + Skills + Secrets + Audit
+{
     /// The tenant.
     fn id(&self) -> &TenantId;
 }
 
-/// Work items.
+/// Work items, the queue, and the focuses that run them.
 #[async_trait]
 pub trait Works: Send + Sync {
-    /// Stores a new item, queued.
-    async fn work_submit(&self, work: NewWork) -> Result<Work>;
+    /// Stores a new item: [`State::Queued`], or merged into the one that is there. One transaction, however many submit at
+    /// once.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] for what [`NewWork::check`] refuses and for a child deeper than
+    /// [`crate::work::MAX_DEPTH`]; [`crate::Error::NotFound`] for a parent that is not there; [`crate::Error::Conflict`]
+    /// for an idempotency key that came with other work.
+    async fn work_submit(&self, work: NewWork) -> Result<Submitted>;
     /// One item.
     async fn work(&self, id: WorkId) -> Result<Work>;
     /// The newest items first.
-    async fn works(&self, state: Option<State>, limit: u32) -> Result<Vec<Work>>;
+    async fn works(&self, filter: WorkFilter) -> Result<Vec<Work>>;
     /// The items whose identifier begins so, at most `limit`, newest first.
     async fn works_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<Work>>;
-    /// Begins a focus: `from` → running, one more attempt. Compare-and-set in one transaction.
+    /// How many items stand where.
+    async fn work_counts(&self) -> Result<Counts>;
+    /// Asks for the end of an item and of its children, theirs included: what is queued, failed or dead is cancelled at
+    /// once; what runs is marked ([`Work::cancelling`]), and its host cancels it. What is terminal stays. Returns the item.
+    async fn work_cancel(&self, actor: &str, id: WorkId) -> Result<Work>;
+    /// Puts a failed or dead item back into the queue, with at least one more attempt.
+    ///
+    /// # Errors
+    /// [`crate::Error::Conflict`] in any other state.
+    async fn work_retry(&self, actor: &str, id: WorkId) -> Result<Work>;
+
+    /// Gives out the next item: of those that the host has room for, first a running one whose lease has run out, else the
+    /// queued one of the greatest priority, the oldest of them, whose time has come. Of many hosts that claim at once, one
+    /// gets it. An item that lost its host [`crate::work::MAX_TAKEOVERS`] times in one attempt is dead instead.
+    async fn work_claim(&self, claim: &Claim) -> Result<Option<Claimed>>;
+    /// When [`Works::work_claim`] may next have something by the mere passing of time: the earliest time of a queued item
+    /// or end of a lease, milliseconds since the epoch.
+    async fn work_next_due(&self) -> Result<Option<u64>>;
+    /// Begins a focus on a held item, which the calling process runs: `from` → running, one more attempt, a lease.
+    /// Compare-and-set in one transaction.
     ///
     /// # Errors
     /// [`crate::Error::Conflict`] when the item is not in `from`.
-    async fn focus_begin(&self, work: WorkId, from: State, plugins: Value) -> Result<FocusId>;
-    /// Ends a focus: running → `to`, with what came of it. Compare-and-set on state and focus.
-    async fn focus_end(&self, work: WorkId, focus: FocusId, to: State, settlement: Settlement) -> Result<()>;
-    /// Focuses that began and did not end, and whose process is gone: marks their items failed and returns them.
-    /// `alive` tells of a process identifier whether it still runs.
-    async fn focus_recover(&self, alive: &(dyn Fn(u32) -> bool + Sync)) -> Result<Vec<WorkId>>;
+    async fn focus_begin(&self, work: WorkId, from: State, claim: &Claim) -> Result<Claimed>;
+    /// Renews leases. Returns what has changed: leases that are lost (another host has the focus, or it has ended), and
+    /// items that are to be cancelled.
+    async fn focus_renew(&self, leases: &[Lease], lease_ms: u64) -> Result<Renewed>;
+    /// Ends a focus: running → `to`, with what came of it. A failure with [`Settlement::retry_in_ms`] and an attempt left is
+    /// queued again; a queued item's last failure is dead. Returns the item as it is then.
+    ///
+    /// # Errors
+    /// [`crate::Error::Conflict`] for a lease that was lost.
+    async fn focus_end(&self, lease: Lease, to: State, settlement: Settlement) -> Result<Work>;
+    /// Lets go of a focus that this host cannot finish now (it stops): any host may take it over at once.
+    async fn focus_release(&self, lease: Lease) -> Result<()>;
+    /// One focus.
+    async fn focus(&self, id: FocusId) -> Result<FocusRecord>;
+    /// The focuses of an item, oldest first.
+    async fn focuses(&self, work: WorkId) -> Result<Vec<FocusRecord>>;
+    /// The focuses whose identifier begins so, at most `limit`, newest first.
+    async fn focuses_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<FocusRecord>>;
+    /// Items whose process is gone before their focus ended: marks held ones failed and returns them; lets go of the
+    /// others, so that any host may take them over at once. `alive` tells of a process of this `machine` whether it still
+    /// runs; a held item of another machine is left until its lease has run out.
+    async fn focus_recover(&self, machine: &str, alive: &(dyn Fn(u32) -> bool + Sync)) -> Result<Vec<WorkId>>;
+    /// A watch on changes of this tenant's work by any process: a hint, never a promise.
+    async fn work_watch(&self) -> Result<Box<dyn Watch>>;
+}
+
+/// What [`Works::focus_renew`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renewed {
+    /// Leases that are no longer held.
+    pub lost: Vec<Lease>,
+    /// Leases whose item is to be cancelled.
+    pub cancelling: Vec<Lease>,
+}
+
+/// A watch on changes.
+#[async_trait]
+pub trait Watch: Send {
+    /// Returns when something may have changed since the last call (or since the watch began), and after some seconds
+    /// anyway. Dropping the future loses nothing.
+    async fn changed(&mut self);
 }
 
 /// The ledger of each work item.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Appends, and returns the entry with its number: 1, 2, 3 … within the item, also under parallel appends.
-    async fn ledger_append(&self, work: WorkId, entry_type: EntryType, content: &str) -> Result<ledger::Entry>;
+    /// Appends, and returns the entry with its number: 1, 2, 3 … within the item, also under parallel appends. An append
+    /// with an `origin` that was appended before gives that entry and changes nothing.
+    async fn ledger_append(
+        &self,
+        work: WorkId,
+        entry_type: EntryType,
+        content: &str,
+        origin: Option<Origin>,
+    ) -> Result<ledger::Entry>;
     /// Entries in the order of their numbers; at most [`ledger::MAX_READ`], the last ones where there are more.
     async fn ledger_read(&self, work: WorkId, filter: ledger::Filter) -> Result<Vec<ledger::Entry>>;
+}
+
+/// The effect of a focus that something came from: what makes a repeated effect the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The focus.
+    pub focus: FocusId,
+    /// The number of the effect in its journal.
+    pub seq: u64,
 }
 
 /// The journal of each focus.
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// Writes an intent durably and returns its number.
-    async fn journal_begin(&self, focus: FocusId, intent: journal::Intent) -> Result<u64>;
+    ///
+    /// # Errors
+    /// [`crate::Error::Conflict`] for a lease that was lost, and for a focus that has ended.
+    async fn journal_begin(&self, lease: Lease, intent: journal::Intent) -> Result<u64>;
     /// Writes how it went.
     ///
     /// # Errors
-    /// [`crate::Error::Conflict`] when an outcome is already there.
-    async fn journal_end(&self, focus: FocusId, seq: u64, outcome: journal::Outcome) -> Result<()>;
+    /// [`crate::Error::Conflict`] when an outcome is already there, and for a lease that was lost.
+    async fn journal_end(&self, lease: Lease, seq: u64, outcome: journal::Outcome) -> Result<()>;
     /// The whole journal of a focus, in order.
     async fn journal_read(&self, focus: FocusId) -> Result<Vec<journal::Record>>;
+}
+
+/// The most events of one read.
+pub const MAX_EVENTS: u32 = 1_000;
+
+/// What the watchers of each work item were told, so that a stream can go on where it was cut.
+#[async_trait]
+pub trait Events: Send + Sync {
+    /// Keeps events of an item under the numbers that its host gave them, `first` and on; numbers that are taken are left
+    /// as they are.
+    async fn events_append(&self, work: WorkId, first: u64, events: &[Event]) -> Result<()>;
+    /// Events after the number `after`, in order, at most `limit` and [`MAX_EVENTS`].
+    async fn events_read(&self, work: WorkId, after: u64, limit: u32) -> Result<Vec<(u64, Event)>>;
+    /// The greatest number given so far; 0 for none.
+    async fn events_last(&self, work: WorkId) -> Result<u64>;
 }
 
 /// Memories.

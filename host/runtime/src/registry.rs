@@ -406,14 +406,6 @@ impl Snapshot {
     pub async fn count_failure(&self, plugin: &str, why: &str) -> Option<u64> {
         self.by_name.get(plugin)?.health.count_failure(why).await
     }
-
-    /// Loads and links a plugin before its first call. Nothing when it is not in the snapshot.
-    pub(crate) async fn warm(&self, name: &PluginName) -> Result<()> {
-        match self.by_name.get(name.as_str()) {
-            Some(plugin) => plugin.callee().await.map(drop),
-            None => Ok(()),
-        }
-    }
 }
 
 #[async_trait]
@@ -511,6 +503,12 @@ impl PluginSet for Snapshot {
         let (name, authority) = (format!("{interpreter} for {}", by.plugin()), Arc::new(by.bounded(own.limits())));
         let callee = plugin.running(&name, &authority).await?;
         interpreter::test(&callee, cx, program).await
+    }
+
+    async fn warm(&self, plugin: &str) -> Result<()> {
+        let known = || self.by_name.keys().map(String::as_str);
+        let plugin = self.by_name.get(plugin).ok_or_else(|| not_found("plugin", plugin, known()))?;
+        plugin.callee().await.map(drop)
     }
 
     async fn hook(&self, cx: &CallContext, plugin: &str, event: &HookEvent) -> Result<Verdict> {

@@ -17,7 +17,7 @@ use animus_core::{
     ledger::{EntryType, Filter},
     memory::{NewMemory, Query},
     store::{Store as _, Tenant},
-    work::{NewWork, State},
+    work::{Claim, Host, NewWork, State},
 };
 use animus_store::{MasterKey, Sqlite};
 use serde_json::json;
@@ -42,9 +42,10 @@ fn tag(focus: FocusId) -> String {
 /// Writes until it is killed: intent, effect, outcome. Tells of each intent once it is durable.
 async fn write_for_ever(home: &Path) {
     let (_store, tenant) = open(home).await;
-    let new = NewWork { faculty: "f".into(), source: "cli".into(), instruction: "i".into(), params: json!({}) };
-    let work = tenant.work_submit(new).await.unwrap().id;
-    let focus = tenant.focus_begin(work, State::Queued, json!({})).await.unwrap();
+    let work = tenant.work_submit(NewWork::held("f", "cli", "i", json!({}))).await.unwrap().work.id;
+    let claim = Claim::held(Host::this("here"), 60_000, json!({}));
+    let lease = tenant.focus_begin(work, State::Queued, &claim).await.unwrap().lease;
+    let focus = lease.focus;
     for n in 1_u64.. {
         let intent = Intent {
             kind: EffectKind::Ledger,
@@ -53,10 +54,10 @@ async fn write_for_ever(home: &Path) {
             request: json!({ "filler": "x".repeat(3_000) }),
             parent: None,
         };
-        let seq = tenant.journal_begin(focus, intent).await.unwrap();
+        let seq = tenant.journal_begin(lease, intent).await.unwrap();
         println!("intent {work} {focus} {seq}");
-        let entry = tenant.ledger_append(work, EntryType::Step, &seq.to_string()).await.unwrap();
-        tenant.journal_end(focus, seq, Outcome::Ok { response: json!(entry.seq) }).await.unwrap();
+        let entry = tenant.ledger_append(work, EntryType::Step, &seq.to_string(), None).await.unwrap();
+        tenant.journal_end(lease, seq, Outcome::Ok { response: json!(entry.seq) }).await.unwrap();
         tenant.audit("host", "test", &seq.to_string(), json!({})).await.unwrap();
         let memory = NewMemory {
             content: format!("effect {n}"),
@@ -127,7 +128,7 @@ fn a_killed_host_leaves_a_whole_store() {
             let (all, found) = (recall("").await, recall("effect").await);
             assert!(all == found && all.len() <= journal.len().div_ceil(2));
 
-            assert_eq!(tenant.focus_recover(&|process| process == std::process::id()).await.unwrap(), [work]);
+            assert_eq!(tenant.focus_recover("here", &|process| process == std::process::id()).await.unwrap(), [work]);
             assert_eq!(tenant.work(work).await.unwrap().state, State::Failed);
         });
     }

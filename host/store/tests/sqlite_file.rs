@@ -62,8 +62,7 @@ impl Home {
 }
 
 async fn some_work(tenant: &Arc<dyn Tenant>) -> animus_core::id::WorkId {
-    let work = NewWork { faculty: "f".into(), source: "cli".into(), instruction: "i".into(), params: json!({}) };
-    tenant.work_submit(work).await.unwrap().id
+    tenant.work_submit(NewWork::held("f", "cli", "i", json!({}))).await.unwrap().work.id
 }
 
 #[tokio::test]
@@ -205,7 +204,7 @@ async fn what_is_append_only_refuses_updates() {
     let home = Home::new();
     let tenant = home.tenant("local").await;
     let work = some_work(&tenant).await;
-    tenant.ledger_append(work, EntryType::Note, "as it was").await.unwrap();
+    tenant.ledger_append(work, EntryType::Note, "as it was", None).await.unwrap();
     tenant.audit("operator", "test", "", json!({})).await.unwrap();
     let mut stranger = home.stranger().await;
     for sql in ["UPDATE ledger SET content = ''", "UPDATE audit SET actor = ''", "DELETE FROM audit"] {
@@ -226,7 +225,7 @@ async fn hosts_that_open_a_new_file_together_make_one_store_and_share_it() {
     let writers = tenants.iter().cloned().map(|tenant| {
         tokio::spawn(async move {
             for _ in 0..10 {
-                tenant.ledger_append(work, EntryType::Step, "s").await.unwrap();
+                tenant.ledger_append(work, EntryType::Step, "s", None).await.unwrap();
             }
         })
     });
@@ -244,12 +243,12 @@ async fn a_store_that_another_process_keeps_locked_is_unavailable_and_comes_back
     let work = some_work(&tenant).await;
     let mut stranger = home.stranger().await;
     stranger.execute("BEGIN IMMEDIATE").await.unwrap();
-    let error = tenant.ledger_append(work, EntryType::Note, "n").await.unwrap_err();
+    let error = tenant.ledger_append(work, EntryType::Note, "n", None).await.unwrap_err();
     assert!(error.class() == "unavailable" && error.to_string().contains("busy"), "{error}");
     // Reading goes on meanwhile.
     assert_eq!(tenant.ledger_read(work, Filter::default()).await.unwrap(), []);
     stranger.execute("ROLLBACK").await.unwrap();
-    assert_eq!(tenant.ledger_append(work, EntryType::Note, "n").await.unwrap().seq, 1);
+    assert_eq!(tenant.ledger_append(work, EntryType::Note, "n", None).await.unwrap().seq, 1);
 }
 
 #[tokio::test]
@@ -258,7 +257,7 @@ async fn calls_that_are_dropped_halfway_leave_no_lock_and_no_gap() {
     let tenant = home.tenant("local").await;
     let work = some_work(&tenant).await;
     for polls in 0..60 {
-        let mut call = Box::pin(tenant.ledger_append(work, EntryType::Step, "s"));
+        let mut call = Box::pin(tenant.ledger_append(work, EntryType::Step, "s", None));
         for _ in 0..polls {
             if (&mut call).now_or_never().is_some() {
                 break;
@@ -266,7 +265,7 @@ async fn calls_that_are_dropped_halfway_leave_no_lock_and_no_gap() {
             tokio::task::yield_now().await;
         }
     }
-    tenant.ledger_append(work, EntryType::Step, "last").await.unwrap();
+    tenant.ledger_append(work, EntryType::Step, "last", None).await.unwrap();
     let entries = tenant.ledger_read(work, Filter::default()).await.unwrap();
     assert!(entries.iter().map(|entry| entry.seq).eq(1..=entries.len() as u64), "{entries:?}");
     assert_eq!(entries.last().unwrap().content, "last");
@@ -302,7 +301,7 @@ async fn damage_is_found_by_a_check() {
     let tenant = store.tenant(&TenantId::local()).await.unwrap();
     let work = some_work(&tenant).await;
     for _ in 0..100 {
-        tenant.ledger_append(work, EntryType::Note, &"n".repeat(1000)).await.unwrap();
+        tenant.ledger_append(work, EntryType::Note, &"n".repeat(1000), None).await.unwrap();
     }
     store.check().await.unwrap();
 
@@ -314,8 +313,9 @@ async fn damage_is_found_by_a_check() {
     home.run("PRAGMA wal_checkpoint(TRUNCATE)").await;
     drop((store, tenant));
     let mut bytes = fs::read(home.path()).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 8192].fill(0xAA);
+    // Late in the file are the rows; early is what every opening reads.
+    let late = bytes.len() * 3 / 4;
+    bytes[late..late + 8192].fill(0xAA);
     fs::write(home.path(), bytes).unwrap();
     let error = home.open().await.check().await.unwrap_err();
     assert!(error.class() == "internal" && error.to_string().contains("damaged"), "{error}");

@@ -20,6 +20,7 @@ use animus_core::{
     services::Principal,
     store::{NewGeneration, Store as _, Tenant},
     tool::{Annotations, Tool},
+    work,
 };
 use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Registry, Snapshot};
 use animus_store::{MasterKey, Sqlite};
@@ -142,6 +143,9 @@ impl Host {
             budget: Budget::new("bench", Allowance::default()),
             tools: None,
             workspace: None,
+            host: work::Host::this("bench"),
+            faculty: Arc::default(),
+            slot: None,
             cancel: CancellationToken::new(),
         }
     }

@@ -4,7 +4,6 @@
 
 use std::{
     future::Future,
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,14 +13,15 @@ use animus_core::{
     event::{Event, HookAction},
     grant::Capability,
     hook::{HookEvent, LlmAnswer, LlmCall, OnFailure, Point, ToolCall, ToolOutcome, TurnEnd, Verdict, reason},
+    id::Digest,
+    journal::{EffectKind, Intent},
     llm::{Request, Response},
     services::Principal,
     tool::Output,
 };
-use futures::FutureExt as _;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{Focus, Watching, lock, panicked, services::name};
+use super::{Acting, Focus, Watching, lock, services::name};
 use crate::{
     conversation::Conversation,
     hooks::{Link, Runner},
@@ -257,7 +257,8 @@ impl Focus {
     }
 
     /// Shows an event to the hooks, one after another.
-    async fn show(&self, mut event: HookEvent, parent: Option<u64>) -> Result<Shown> {
+    async fn show(&self, event: HookEvent, parent: Option<u64>) -> Result<Shown> {
+        let mut event = Arc::new(event);
         let mut changed = false;
         for link in self.0.chain.at(event.point()) {
             let failure = match self.ask(link, &event, parent).await {
@@ -267,7 +268,7 @@ impl Focus {
                     let told = format!("the hook '{}' stopped it, which says: {said}", link.name);
                     return Ok(Shown::Blocked(self.stop(link, &event, said, told).await));
                 }
-                Ok(Verdict::Modify(patch)) => match event.apply(patch) {
+                Ok(Verdict::Modify(patch)) => match Arc::make_mut(&mut event).apply(patch) {
                     Ok(()) => {
                         changed = true;
                         self.tell_hook(link, &event, HookAction::Modified, None);
@@ -293,35 +294,44 @@ impl Focus {
                 }
             }
         }
-        Ok(Shown::As { event, changed })
+        Ok(Shown::As { event: Arc::unwrap_or_clone(event), changed })
     }
 
-    /// Has one hook look at an event.
-    async fn ask(&self, link: &Arc<Link>, event: &HookEvent, parent: Option<u64>) -> Result<Verdict> {
-        let cancel = self.0.cancel.child_token();
-        let _cancels_when_dropped = cancel.clone().drop_guard();
-        let timeout = link.settings.timeout();
-        let asked = async {
-            match (&link.runner, &self.0.chain.commands) {
-                (Runner::Plugin, _) => {
-                    let cx = self.unwatched().call_context(1, parent, cancel);
-                    self.plugins().hook(&cx, &link.name, event).await
+    /// Has one hook look at an event, as an effect: what it does is journaled inside it, and what it says is kept.
+    async fn ask(&self, link: &Arc<Link>, event: &Arc<HookEvent>, parent: Option<u64>) -> Result<Verdict> {
+        let intent = Intent {
+            kind: EffectKind::Hook,
+            caller: "host".to_owned(),
+            subject: link.name.clone(),
+            request: json!({ "event": event.point(), "about": event.subject(), "sha256": digest(event) }),
+            parent,
+        };
+        let (focus, link, event) = (self.unwatched(), link.clone(), event.clone());
+        self.effect(intent, move |acting| async move {
+            let Acting { seq, cancel } = acting;
+            // Whatever it still does when its time is over is stopped.
+            let cancel = cancel.child_token();
+            let _cancels_when_dropped = cancel.clone().drop_guard();
+            if matches!(link.runner, Runner::Plugin) {
+                // What is done once for all calls is not on the time of one.
+                focus.plugins().warm(&link.name).await?;
+            }
+            let timeout = link.settings.timeout();
+            let asked = async {
+                match (&link.runner, &focus.0.chain.commands) {
+                    (Runner::Plugin, _) => {
+                        let cx = focus.call_context(1, seq, cancel);
+                        focus.plugins().hook(&cx, &link.name, &event).await
+                    }
+                    (Runner::Command(name), Some(commands)) => commands.run(name, &event).await,
+                    (Runner::Command(name), None) => Err(Error::NotFound(format!("command hook '{name}'"))),
                 }
-                (Runner::Command(name), Some(commands)) => commands.run(name, event).await,
-                (Runner::Command(name), None) => Err(Error::NotFound(format!("command hook '{name}'"))),
-            }
-        };
-        let verdict = tokio::select! {
-            biased;
-            verdict = AssertUnwindSafe(asked).catch_unwind() => {
-                verdict.unwrap_or_else(|panic| Err(panicked(&link.name, panic.as_ref())))
-            }
-            () = tokio::time::sleep(timeout) => {
+            };
+            tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| {
                 Err(Error::Timeout(format!("the hook '{}' took longer than {} ms", link.name, timeout.as_millis())))
-            }
-            () = self.0.cancel.cancelled() => Err(Error::Cancelled),
-        };
-        verdict
+            })
+        })
+        .await
     }
 
     /// A block: told, audited, and as a denial.
@@ -360,6 +370,17 @@ impl Failure {
     fn of(error: &Error) -> Self {
         Self { class: error.class(), detail: reason(&error.to_string()) }
     }
+}
+
+/// Stands for an event in the journal, without what is another figure each time.
+fn digest(event: &HookEvent) -> Digest {
+    let mut value = serde_json::to_value(event).unwrap_or_default();
+    if let Some(object) = value.as_object_mut() {
+        for figure in ["number", "calls", "calls_last_minute", "elapsed_ms"] {
+            object.remove(figure);
+        }
+    }
+    Digest::of(value.to_string().as_bytes())
 }
 
 /// What the caller of a stopped tool reads. The words are the host's, and the hook's reason is marked as such.

@@ -94,6 +94,10 @@ impl PluginSet for With {
         self.of_plugin(interpreter).test_code(cx, interpreter, by, program).await
     }
 
+    async fn warm(&self, plugin: &str) -> Result<()> {
+        self.of_plugin(plugin).warm(plugin).await
+    }
+
     async fn hook(&self, cx: &CallContext, plugin: &str, event: &HookEvent) -> Result<Verdict> {
         self.of_plugin(plugin).hook(cx, plugin, event).await
     }

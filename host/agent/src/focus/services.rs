@@ -12,7 +12,7 @@ use animus_core::{
     llm,
     memory::{self, NewMemory},
     services::{EngageOptions, Engagement, Principal, Services},
-    store::SecretValue,
+    store::{Origin, SecretValue},
     tool::{Output, Tool},
 };
 use async_trait::async_trait;
@@ -132,9 +132,13 @@ impl Focus {
             )));
         }
         let intent = intent(by, EffectKind::Ledger, entry_type.as_str(), json!({ "content": content }));
-        let (tenant, work) = (self.cx().tenant.clone(), self.0.work);
-        let entry =
-            self.effect(intent, move |_| async move { tenant.ledger_append(work, entry_type, &content).await }).await?;
+        let (tenant, work, focus) = (self.cx().tenant.clone(), self.0.work, self.0.lease.focus);
+        let entry = self
+            .effect(intent, move |acting| async move {
+                let origin = acting.seq.map(|seq| Origin { focus, seq });
+                tenant.ledger_append(work, entry_type, &content, origin).await
+            })
+            .await?;
         self.tell(Event::Ledger { entry: entry.clone() });
         Ok(entry)
     }

@@ -121,7 +121,11 @@ impl Focus {
                 let all = code.modules.iter().map(|(name, source)| (name.clone(), *source)).chain(own);
                 modules.extend(all.map(|(name, source)| Module { name, source: source.to_owned() }));
             }
-            self.0.cx.tenant.skill_activated(self.0.work, self.0.id, &skill.name, skill.version, skill.how).await?;
+            self.0
+                .cx
+                .tenant
+                .skill_activated(self.0.work, self.0.lease.focus, &skill.name, skill.version, skill.how)
+                .await?;
             self.notice(format!("the skill '{}' is active ({})", skill.name, skill.how));
             let mut active = lock(&self.0.active);
             active.modules.extend(modules);
@@ -135,7 +139,7 @@ impl Focus {
     /// Makes a skill as `by`, journaled as one effect. Where it serves at once, this focus can call its tools from now on.
     pub(crate) async fn create_skill(&self, by: &Principal, files: SkillFiles, findings: Vec<String>) -> Result<Made> {
         let workshop = self.workshop().ok_or_else(none)?.clone();
-        let origin = SkillOrigin { work: Some(self.0.work), focus: Some(self.0.id), findings };
+        let origin = SkillOrigin { work: Some(self.0.work), focus: Some(self.0.lease.focus), findings };
         let intent = Intent {
             kind: EffectKind::Tool,
             caller: by.authority.plugin().to_string(),

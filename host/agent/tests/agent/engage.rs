@@ -131,7 +131,9 @@ async fn a40_the_hosts_sections_come_first_then_the_facultys_and_a_retry_sees_th
     let system = bench.script.last_request().system.unwrap();
     assert!(system.contains("ledger_append") && system.contains("denied") && system.ends_with("You are terse."));
     let work = bench.tenant.submit("assistant", "again");
-    animus_core::store::Ledger::ledger_append(&*bench.tenant, work.id, EntryType::Plan, "dig a well").await.unwrap();
+    animus_core::store::Ledger::ledger_append(&*bench.tenant, work.id, EntryType::Plan, "dig a well", None)
+        .await
+        .unwrap();
     animus_agent::run(bench.cx.clone(), work).await;
     assert!(bench.script.last_request().system.unwrap().contains("PLAN\n- [1] dig a well"));
 }

@@ -1,7 +1,14 @@
 //! Runs from the store's first mark to its last.
 
 use crate::support::{Bench, FakePlugins, READS, Script, says, text};
-use animus_core::{Error, event::Event, plugins::FacultyOutcome, store::Works as _, tool::Annotations, work::State};
+use animus_core::{
+    Error,
+    event::Event,
+    plugins::FacultyOutcome,
+    store::Works as _,
+    tool::Annotations,
+    work::{Claim, Host, State, WorkFilter},
+};
 use futures::FutureExt as _;
 use serde_json::json;
 
@@ -49,7 +56,7 @@ async fn a_faculty_that_fails_panics_or_does_not_exist_leaves_a_failed_item() {
 async fn work_that_another_run_took_is_left_alone_and_done_is_told_all_the_same() {
     let bench = Bench::new(Script::of([]), FakePlugins::new());
     let work = bench.tenant.submit("assistant", "do it");
-    bench.tenant.focus_begin(work.id, State::Queued, json!({})).await.unwrap();
+    bench.tenant.focus_begin(work.id, State::Queued, &Claim::held(Host::this("test"), 1_000, json!({}))).await.unwrap();
     let report = animus_agent::run(bench.cx.clone(), work).await;
     assert_eq!((report.focus, report.error.unwrap().class()), (None, "conflict"));
     assert_eq!(bench.tenant.state(report.work), State::Running);
@@ -98,7 +105,7 @@ async fn an_operators_call_that_fails_fails_its_item_and_one_that_cannot_be_is_n
     let report = animus_agent::call_tool(bench.cx.clone(), "fs.fails", "{}".into()).await.unwrap();
     assert_eq!((report.output.unwrap_err().class(), bench.tenant.state(report.work)), ("timeout", State::Failed));
 
-    let works = bench.tenant.works(None, 10).await.unwrap().len();
+    let works = bench.tenant.works(WorkFilter::default()).await.unwrap().len();
     for (name, args, class) in [
         ("fs.fail", "{}", "not-found"),
         ("fails", "{}", "not-found"),
@@ -108,7 +115,7 @@ async fn an_operators_call_that_fails_fails_its_item_and_one_that_cannot_be_is_n
         let error = animus_agent::call_tool(bench.cx.clone(), name, args.into()).await.unwrap_err();
         assert_eq!(error.class(), class, "{error}");
     }
-    assert_eq!(bench.tenant.works(None, 10).await.unwrap().len(), works);
+    assert_eq!(bench.tenant.works(WorkFilter::default()).await.unwrap().len(), works);
 }
 
 #[tokio::test]

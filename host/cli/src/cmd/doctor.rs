@@ -4,15 +4,15 @@ use animus_core::{
     Error,
     llm::Models as _,
     store::{PluginState, Store as _, Tenant},
-    work::State,
 };
 use animus_llm::{Probe, ProbeState};
 use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    context::{Context, NO_MODEL, is_alive},
+    context::{Context, NO_MODEL},
     fault::{Exit, Result},
+    machine,
     out::{self, BAD, BOLD, GOOD, WARN, paint},
     watch::Spinner,
 };
@@ -116,7 +116,7 @@ async fn store(cx: &Context, tenant: &dyn Tenant, report: &mut Report) -> Result
         },
         Err(error) => report.broken("audit", error, "put a backup of the store in its place"),
     }
-    for work in tenant.focus_recover(&is_alive).await? {
+    for work in tenant.focus_recover(&machine::name(), &machine::is_alive).await? {
         report.add(
             "work",
             Level::Warn,
@@ -124,7 +124,7 @@ async fn store(cx: &Context, tenant: &dyn Tenant, report: &mut Report) -> Result
             None,
         );
     }
-    let running = tenant.works(Some(State::Running), 100).await?.len();
+    let running = tenant.work_counts().await?.by_state.get("running").copied().unwrap_or_default();
     report.good("work", format!("{running} under way"));
     Ok(())
 }

@@ -21,7 +21,7 @@ use super::{OPERATOR, words};
 use crate::{
     context::Context,
     fault::{During as _, Exit, Fault, Result},
-    hooks, interrupt,
+    hooks, interrupt, machine,
     out::{self, BAD, paint},
     watch::{Spinner, Viewer},
 };
@@ -89,6 +89,9 @@ impl Exec {
             budget: Budget::new("run", config.budget.allowance()),
             tools: (!self.tools.is_empty()).then(|| self.tools.into_iter().collect()),
             workspace: Some(workspace),
+            host: machine::host(),
+            faculty: Arc::default(),
+            slot: None,
             cancel,
         };
         let script = Script {

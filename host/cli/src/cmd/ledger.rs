@@ -5,7 +5,7 @@ use animus_core::{
     journal::{Outcome, Record},
     ledger::{Entry, EntryType, Filter, formatted},
     store::Tenant,
-    work::Work,
+    work::{Work, WorkFilter},
 };
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -84,7 +84,7 @@ impl Ledger {
             Command::Append { work, entry_type, text } => {
                 let text = words(&text)?;
                 let work = find(&*tenant, &work).await?.id;
-                let entry = tenant.ledger_append(work, entry_type, &text).await?;
+                let entry = tenant.ledger_append(work, entry_type, &text, None).await?;
                 cx.out.show(&Appended { work, entry }, |done| format!("appended as [{}]", done.entry.seq));
             }
         }
@@ -94,7 +94,11 @@ impl Ledger {
 
 /// The work item that a person means.
 async fn find(tenant: &dyn Tenant, named: &str) -> Result<Work> {
-    let found = if named == "last" { tenant.works(None, 1).await? } else { tenant.works_by_prefix(named, 2).await? };
+    let found = if named == "last" {
+        tenant.works(WorkFilter { limit: Some(1), ..WorkFilter::default() }).await?
+    } else {
+        tenant.works_by_prefix(named, 2).await?
+    };
     match <[Work; 1]>::try_from(found) {
         Ok([work]) => Ok(work),
         Err(none) if none.is_empty() && named == "last" => {

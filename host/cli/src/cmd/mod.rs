@@ -181,8 +181,8 @@ fn state_style(state: animus_core::work::State) -> Style {
     use animus_core::work::State;
     match state {
         State::Completed => out::GOOD,
-        State::Failed => out::BAD,
-        State::Cancelled => out::WARN,
+        State::Failed | State::Dead => out::BAD,
+        State::Cancelled | State::Merged => out::WARN,
         State::Queued | State::Running => out::BOLD,
     }
 }

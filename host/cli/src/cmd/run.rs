@@ -12,7 +12,7 @@ use crate::{
     config::{self, Usd},
     context::{Context, Host, expect_model},
     fault::{Exit, Fault, Result},
-    hooks, interrupt,
+    hooks, interrupt, machine,
     watch::Viewer,
 };
 
@@ -68,8 +68,8 @@ impl Run {
         let mut params = Map::new();
         params.extend(role.map(|role| ("model".to_owned(), Value::from(role))));
         params.extend(max_turns.map(|most| ("max_turns".to_owned(), Value::from(most))));
-        let new = NewWork { faculty, source: "cli".into(), instruction, params: Value::Object(params) };
-        let work = host.tenant.work_submit(new).await?;
+        let new = NewWork::held(faculty, "cli", instruction, Value::Object(params));
+        let work = host.tenant.work_submit(new).await?.work;
 
         let viewer = Viewer::start(&cx.out, "thinking");
         let hooks = hooks::of(cx, &host, &config).await?;
@@ -83,6 +83,9 @@ impl Run {
             budget: Budget::new("run", budget.allowance()),
             tools: (!self.tools.is_empty()).then(|| self.tools.into_iter().collect()),
             workspace: Some(workspace),
+            host: machine::host(),
+            faculty: Arc::default(),
+            slot: None,
             cancel,
         };
         let mut reloads = cx.registry().await?.reloads();

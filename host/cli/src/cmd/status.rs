@@ -2,7 +2,7 @@
 
 use animus_core::{
     store::{PluginState, Store as _, StoreHealth},
-    work::Work,
+    work::{Work, WorkFilter},
 };
 use clap::Args;
 use serde::Serialize;
@@ -46,7 +46,7 @@ impl Status {
             home: cx.home.path().display().to_string(),
             store: cx.store().await?.check().await?,
             plugins: Plugins { serving, awaiting_grant: plugins.len() - serving },
-            work: tenant.works(None, self.limit).await?,
+            work: tenant.works(WorkFilter { limit: Some(self.limit), ..WorkFilter::default() }).await?,
         };
         cx.out.show(&shown, text);
         Ok(Exit::Done)

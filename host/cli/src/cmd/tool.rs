@@ -17,7 +17,7 @@ use super::words;
 use crate::{
     context::{Context, Host},
     fault::{Exit, Result},
-    hooks, interrupt,
+    hooks, interrupt, machine,
     out::{self, BOLD, DIM, Table, WARN, plain},
     watch::Viewer,
 };
@@ -111,6 +111,9 @@ async fn call(cx: &Context, name: String, arguments: String, workspace: Option<P
         budget: Budget::new("run", config.budget.allowance()),
         tools: None,
         workspace: Some(workspace),
+        host: machine::host(),
+        faculty: Arc::default(),
+        slot: None,
         cancel,
     };
     let mut reloads = cx.registry().await?.reloads();

@@ -22,6 +22,7 @@ use std::{
 use animus_core::{
     Denial, Error, Result,
     code::{Program, Ran},
+    event::Event,
     grant::Grant,
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
     journal::{self, Intent, Outcome},
@@ -32,7 +33,7 @@ use animus_core::{
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::*,
     tool::{Annotations, Output, Tool},
-    work::{NewWork, Settlement, State, Work},
+    work::{Claim, Claimed, Counts, FocusRecord, Lease, NewWork, Settlement, State, Submitted, Work, WorkFilter},
 };
 use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Registry, Snapshot};
 use async_trait::async_trait;
@@ -200,32 +201,65 @@ impl Plugins for FakeTenant {
 
 #[async_trait]
 impl Works for FakeTenant {
-    async fn work_submit(&self, _: NewWork) -> Result<Work> {
+    async fn work_submit(&self, _: NewWork) -> Result<Submitted> {
         no()
     }
     async fn work(&self, _: WorkId) -> Result<Work> {
         no()
     }
-    async fn works(&self, _: Option<State>, _: u32) -> Result<Vec<Work>> {
+    async fn works(&self, _: WorkFilter) -> Result<Vec<Work>> {
         no()
     }
     async fn works_by_prefix(&self, _: &str, _: u32) -> Result<Vec<Work>> {
         no()
     }
-    async fn focus_begin(&self, _: WorkId, _: State, _: Value) -> Result<FocusId> {
+    async fn work_counts(&self) -> Result<Counts> {
         no()
     }
-    async fn focus_end(&self, _: WorkId, _: FocusId, _: State, _: Settlement) -> Result<()> {
+    async fn work_cancel(&self, _: &str, _: WorkId) -> Result<Work> {
         no()
     }
-    async fn focus_recover(&self, _: &(dyn Fn(u32) -> bool + Sync)) -> Result<Vec<WorkId>> {
+    async fn work_retry(&self, _: &str, _: WorkId) -> Result<Work> {
+        no()
+    }
+    async fn work_claim(&self, _: &Claim) -> Result<Option<Claimed>> {
+        no()
+    }
+    async fn work_next_due(&self) -> Result<Option<u64>> {
+        no()
+    }
+    async fn focus_begin(&self, _: WorkId, _: State, _: &Claim) -> Result<Claimed> {
+        no()
+    }
+    async fn focus_renew(&self, _: &[Lease], _: u64) -> Result<Renewed> {
+        no()
+    }
+    async fn focus_end(&self, _: Lease, _: State, _: Settlement) -> Result<Work> {
+        no()
+    }
+    async fn focus_release(&self, _: Lease) -> Result<()> {
+        no()
+    }
+    async fn focus(&self, _: FocusId) -> Result<FocusRecord> {
+        no()
+    }
+    async fn focuses(&self, _: WorkId) -> Result<Vec<FocusRecord>> {
+        no()
+    }
+    async fn focuses_by_prefix(&self, _: &str, _: u32) -> Result<Vec<FocusRecord>> {
+        no()
+    }
+    async fn focus_recover(&self, _: &str, _: &(dyn Fn(u32) -> bool + Sync)) -> Result<Vec<WorkId>> {
+        no()
+    }
+    async fn work_watch(&self) -> Result<Box<dyn Watch>> {
         no()
     }
 }
 
 #[async_trait]
 impl Ledger for FakeTenant {
-    async fn ledger_append(&self, _: WorkId, _: EntryType, _: &str) -> Result<Entry> {
+    async fn ledger_append(&self, _: WorkId, _: EntryType, _: &str, _: Option<Origin>) -> Result<Entry> {
         no()
     }
     async fn ledger_read(&self, _: WorkId, _: Filter) -> Result<Vec<Entry>> {
@@ -235,13 +269,26 @@ impl Ledger for FakeTenant {
 
 #[async_trait]
 impl Journal for FakeTenant {
-    async fn journal_begin(&self, _: FocusId, _: Intent) -> Result<u64> {
+    async fn journal_begin(&self, _: Lease, _: Intent) -> Result<u64> {
         no()
     }
-    async fn journal_end(&self, _: FocusId, _: u64, _: Outcome) -> Result<()> {
+    async fn journal_end(&self, _: Lease, _: u64, _: Outcome) -> Result<()> {
         no()
     }
     async fn journal_read(&self, _: FocusId) -> Result<Vec<journal::Record>> {
+        no()
+    }
+}
+
+#[async_trait]
+impl Events for FakeTenant {
+    async fn events_append(&self, _: WorkId, _: u64, _: &[Event]) -> Result<()> {
+        no()
+    }
+    async fn events_read(&self, _: WorkId, _: u64, _: u32) -> Result<Vec<(u64, Event)>> {
+        no()
+    }
+    async fn events_last(&self, _: WorkId) -> Result<u64> {
         no()
     }
 }

@@ -5,6 +5,7 @@ use animus_core::{
     id::FocusId,
     journal::{EffectKind, Intent, Outcome, Record},
     store::Journal,
+    work::Lease,
 };
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
@@ -12,6 +13,7 @@ use sqlx::sqlite::SqliteRow;
 use super::{
     Handle,
     error::{Columns as _, During as _, is_dangling, is_taken, json, missing, signed},
+    focuses::lost,
     now_ms,
 };
 
@@ -51,14 +53,15 @@ impl Handle {
 #[async_trait]
 impl Journal for Handle {
     /// Refuses a focus that has ended, so that a host that was taken for dead causes no effect afterwards.
-    async fn journal_begin(&self, focus: FocusId, intent: Intent) -> Result<u64> {
+    async fn journal_begin(&self, lease: Lease, intent: Intent) -> Result<u64> {
+        let focus = lease.focus;
         let what = format!("write the journal of the focus {focus}");
         let mut tx = self.pool.write().await?;
         let row = sqlx::query(
             "INSERT INTO journal_intents
              SELECT tenant, id, 1 + coalesce((SELECT max(seq) FROM journal_intents WHERE tenant = ?1 AND focus = ?2), 0),
                     ?3, ?4, ?5, ?6, ?7, ?8
-             FROM focuses WHERE tenant = ?1 AND id = ?2 AND ended_ms IS NULL
+             FROM focuses WHERE tenant = ?1 AND id = ?2 AND ended_ms IS NULL AND token = ?9
              RETURNING seq",
         )
         .bind(self.t())
@@ -69,6 +72,7 @@ impl Journal for Handle {
         .bind(json(&intent.request)?)
         .bind(intent.parent.map(signed))
         .bind(now_ms())
+        .bind(signed(lease.token))
         .fetch_optional(&mut *tx)
         .await;
         let row = match row {
@@ -84,28 +88,40 @@ impl Journal for Handle {
             }
             None => {
                 drop(tx);
-                self.is_open(focus).await?;
+                if self.is_open(focus).await? {
+                    return Err(lost(lease));
+                }
                 Err(Error::Conflict(format!("cannot {what}: it has ended")))
             }
         }
     }
 
-    async fn journal_end(&self, focus: FocusId, seq: u64, outcome: Outcome) -> Result<()> {
+    async fn journal_end(&self, lease: Lease, seq: u64, outcome: Outcome) -> Result<()> {
+        let focus = lease.focus;
         let what = format!("write the outcome of effect {seq} of the focus {focus}");
         let mut tx = self.pool.write().await?;
-        let written = sqlx::query("INSERT INTO journal_outcomes VALUES (?1, ?2, ?3, ?4, ?5)")
-            .bind(self.t())
-            .bind(focus.to_string())
-            .bind(signed(seq))
-            .bind(json(&outcome)?)
-            .bind(now_ms())
-            .execute(&mut *tx)
-            .await;
+        // A focus that has ended may still learn how its last effects went; one that another host has may not.
+        let written = sqlx::query(
+            "INSERT INTO journal_outcomes
+             SELECT tenant, id, ?3, ?4, ?5 FROM focuses WHERE tenant = ?1 AND id = ?2 AND token = ?6",
+        )
+        .bind(self.t())
+        .bind(focus.to_string())
+        .bind(signed(seq))
+        .bind(json(&outcome)?)
+        .bind(now_ms())
+        .bind(signed(lease.token))
+        .execute(&mut *tx)
+        .await;
         match written {
             Err(e) if is_taken(&e) => Err(Error::Conflict(format!("cannot {what}: it has one already"))),
             Err(e) if is_dangling(&e) => Err(missing("effect", format_args!("{seq} of the focus {focus}"))),
             written => {
-                written.during(&what)?;
+                if written.during(&what)?.rows_affected() == 0 {
+                    drop(tx);
+                    self.is_open(focus).await?;
+                    return Err(lost(lease));
+                }
                 tx.commit().await.during(&what)
             }
         }

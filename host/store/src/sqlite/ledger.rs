@@ -4,14 +4,14 @@ use animus_core::{
     Error, Result,
     id::WorkId,
     ledger::{Entry, EntryType, Filter, MAX_CONTENT, MAX_READ},
-    store::Ledger,
+    store::{Ledger, Origin},
 };
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 
 use super::{
     Handle,
-    error::{Columns as _, During as _, missing},
+    error::{Columns as _, During as _, missing, signed},
     now_ms,
 };
 
@@ -26,7 +26,13 @@ fn entry(row: &SqliteRow) -> Result<Entry> {
 
 #[async_trait]
 impl Ledger for Handle {
-    async fn ledger_append(&self, work: WorkId, entry_type: EntryType, content: &str) -> Result<Entry> {
+    async fn ledger_append(
+        &self,
+        work: WorkId,
+        entry_type: EntryType,
+        content: &str,
+        origin: Option<Origin>,
+    ) -> Result<Entry> {
         if content.len() > MAX_CONTENT {
             return Err(Error::Invalid(format!(
                 "a ledger entry holds at most {MAX_CONTENT} bytes; this one has {}",
@@ -35,10 +41,23 @@ impl Ledger for Handle {
         }
         let what = format!("append to the ledger of the work item {work}");
         let mut tx = self.pool.write().await?;
+        if let Some(origin) = origin {
+            let known = sqlx::query("SELECT * FROM ledger WHERE tenant = ?1 AND origin_focus = ?2 AND origin_seq = ?3")
+                .bind(self.t())
+                .bind(origin.focus.to_string())
+                .bind(signed(origin.seq))
+                .fetch_optional(&mut *tx)
+                .await
+                .during(&what)?;
+            if let Some(row) = known {
+                return entry(&row);
+            }
+        }
         // The write lock makes this number ours; no row comes back for an item that is not there.
         let row = sqlx::query(
             "INSERT INTO ledger
-             SELECT tenant, id, 1 + coalesce((SELECT max(seq) FROM ledger WHERE tenant = ?1 AND work = ?2), 0), ?3, ?4, ?5
+             SELECT tenant, id, 1 + coalesce((SELECT max(seq) FROM ledger WHERE tenant = ?1 AND work = ?2), 0), ?3, ?4, ?5,
+                    ?6, ?7
              FROM works WHERE tenant = ?1 AND id = ?2
              RETURNING seq, entry_type, content, created_ms",
         )
@@ -47,6 +66,8 @@ impl Ledger for Handle {
         .bind(entry_type.as_str())
         .bind(content)
         .bind(now_ms())
+        .bind(origin.map(|origin| origin.focus.to_string()))
+        .bind(origin.map(|origin| signed(origin.seq)))
         .fetch_optional(&mut *tx)
         .await
         .during(&what)?;

@@ -2,6 +2,8 @@
 
 mod audit;
 mod error;
+mod events;
+mod focuses;
 mod hooks;
 mod journal;
 mod ledger;
@@ -10,6 +12,7 @@ mod plugins;
 mod pool;
 mod secrets;
 mod skills;
+mod watch;
 mod works;
 
 use std::{

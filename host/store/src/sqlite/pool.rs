@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,6 +12,8 @@ use sqlx::{
     migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+
+use tokio::sync::watch;
 
 use super::error::During as _;
 
@@ -33,6 +36,8 @@ pub(super) struct Pool {
     path: PathBuf,
     writer: SqlitePool,
     readers: SqlitePool,
+    /// Grows with every change of work that this process makes.
+    changes: Arc<watch::Sender<u64>>,
 }
 
 impl Pool {
@@ -67,7 +72,7 @@ impl Pool {
         migrate(&writer, path).await?;
         let reading = options.pragma("query_only", "ON");
         let readers = pool().max_connections(READERS).connect_with(reading).await.during(&what)?;
-        Ok(Self { path: path.to_owned(), writer, readers })
+        Ok(Self { path: path.to_owned(), writer, readers, changes: Arc::default() })
     }
 
     /// Where the file is.
@@ -83,6 +88,16 @@ impl Pool {
     /// A transaction that may write; dropped, it leaves no trace. Never ask for a second one while holding one.
     pub(super) async fn write(&self) -> Result<Transaction<'static, Driver>> {
         self.writer.begin_with("BEGIN IMMEDIATE").await.during("begin a transaction")
+    }
+
+    /// Tells the watches of this process that work has changed.
+    pub(super) fn changed(&self) {
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// What tells of such changes.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Moves everything from the write-ahead log to the file and empties the log, so that no old page stays in it.
@@ -107,12 +122,18 @@ fn migrations() -> Migrator {
         (2, "reload", include_str!("../../../../migrations/sqlite/0002_reload.sql")),
         (3, "skills", include_str!("../../../../migrations/sqlite/0003_skills.sql")),
         (4, "interpreters", include_str!("../../../../migrations/sqlite/0004_interpreters.sql")),
+        (5, "queue", include_str!("../../../../migrations/sqlite/0005_queue.sql")),
         (7, "hooks", include_str!("../../../../migrations/sqlite/0007_hooks.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
     Migrator::with_migrations(files.map(migration).into())
+}
+
+/// The newest migration that was applied; none in a new file.
+async fn schema(tx: &mut Transaction<'static, Driver>) -> Option<i64> {
+    sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(&mut **tx).await.ok()
 }
 
 /// All in one transaction that holds the write lock from its start: processes that open a new file together migrate it
@@ -129,9 +150,25 @@ async fn migrate(writer: &SqlitePool, path: &Path) -> Result<()> {
         )));
     }
     let opening = format!("bring the store {place} up to date");
+    // A table whose checks change is made anew, and dropping the old one would take along what refers to it. The pragma is
+    // ignored inside a transaction, and there is one writing connection.
+    sqlx::query("PRAGMA foreign_keys = OFF").execute(writer).await.during(&opening)?;
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.during(&opening)?;
+    let before = schema(&mut tx).await;
     match migrations().run_direct(None, &mut *tx, false).await {
-        Ok(()) => tx.commit().await.during(&opening),
+        Ok(()) => {
+            if schema(&mut tx).await != before {
+                let dangling = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *tx).await.during(&opening)?;
+                if !dangling.is_empty() {
+                    return Err(Error::Internal(format!(
+                        "cannot {opening}: {} rows would refer to rows that are gone; nothing was changed",
+                        dangling.len()
+                    )));
+                }
+            }
+            tx.commit().await.during(&opening)?;
+            sqlx::query("PRAGMA foreign_keys = ON").execute(writer).await.during(&opening).map(drop)
+        }
         Err(MigrateError::VersionMissing(version)) => Err(Error::Unavailable(format!(
             "the store {place} was written by a newer animus (schema {version}); upgrade this one"
         ))),

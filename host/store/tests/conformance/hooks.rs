@@ -5,7 +5,7 @@ use animus_core::store::Store;
 use super::{class, tenant, two_tenants};
 
 pub(crate) async fn a_hook_stays_as_it_was_switched_last_and_the_audit_log_says_who(store: Arc<dyn Store>) {
-    let tenant = tenant(&store).await;
+    let tenant = tenant(&store, "one").await;
     assert_eq!(tenant.hook_states().await.unwrap(), BTreeMap::new());
     tenant.hook_switch("operator", "guard", false).await.unwrap();
     tenant.hook_switch("operator", "command:notify", true).await.unwrap();
@@ -20,7 +20,7 @@ pub(crate) async fn a_hook_stays_as_it_was_switched_last_and_the_audit_log_says_
 }
 
 pub(crate) async fn what_no_hook_is_called_is_not_switched(store: Arc<dyn Store>) {
-    let tenant = tenant(&store).await;
+    let tenant = tenant(&store, "one").await;
     for name in ["", "Guard", "command:", "command:a/b", "program:x", "a b"] {
         assert_eq!(class(tenant.hook_switch("operator", name, false).await), "invalid", "{name}");
     }

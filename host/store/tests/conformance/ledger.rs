@@ -14,17 +14,17 @@ pub(crate) async fn numbers_count_from_one_within_each_item(store: Arc<dyn Store
     let tenant = tenant(&store, "local").await;
     let (one, two) = (submitted(&tenant).await, submitted(&tenant).await);
     for (seq, entry_type) in (1..).zip(EntryType::ALL) {
-        let entry = tenant.ledger_append(one, entry_type, entry_type.as_str()).await.unwrap();
+        let entry = tenant.ledger_append(one, entry_type, entry_type.as_str(), None).await.unwrap();
         assert_eq!((entry.seq, entry.entry_type, entry.content.as_str()), (seq, entry_type, entry_type.as_str()));
     }
-    assert_eq!(tenant.ledger_append(two, EntryType::Note, "é\0\n'").await.unwrap().seq, 1);
+    assert_eq!(tenant.ledger_append(two, EntryType::Note, "é\0\n'", None).await.unwrap().seq, 1);
     assert_eq!(tenant.ledger_read(one, ALL).await.unwrap().len(), 6);
     assert_eq!(tenant.ledger_read(two, ALL).await.unwrap()[0].content, "é\0\n'");
 
     let three = submitted(&tenant).await;
     assert_eq!(tenant.ledger_read(three, ALL).await.unwrap(), []);
     assert_eq!(class(tenant.ledger_read(WorkId::new(), ALL).await), "not-found");
-    assert_eq!(class(tenant.ledger_append(WorkId::new(), EntryType::Note, "x").await), "not-found");
+    assert_eq!(class(tenant.ledger_append(WorkId::new(), EntryType::Note, "x", None).await), "not-found");
 }
 
 pub(crate) async fn parallel_appends_leave_no_gap_and_no_duplicate(store: Arc<dyn Store>) {
@@ -34,7 +34,7 @@ pub(crate) async fn parallel_appends_leave_no_gap_and_no_duplicate(store: Arc<dy
         let tenant = tenant.clone();
         tokio::spawn(async move {
             for _ in 0..10 {
-                tenant.ledger_append(work, EntryType::Step, "s").await.unwrap();
+                tenant.ledger_append(work, EntryType::Step, "s", None).await.unwrap();
             }
         })
     });
@@ -50,7 +50,7 @@ pub(crate) async fn type_and_last_n_compose(store: Arc<dyn Store>) {
     let work = submitted(&tenant).await;
     for seq in 1..=10 {
         let entry_type = if seq % 2 == 0 { EntryType::Finding } else { EntryType::Step };
-        tenant.ledger_append(work, entry_type, &seq.to_string()).await.unwrap();
+        tenant.ledger_append(work, entry_type, &seq.to_string(), None).await.unwrap();
     }
     let read = async |entry_type, last_n| {
         let entries = tenant.ledger_read(work, Filter { entry_type, last_n }).await.unwrap();
@@ -69,7 +69,7 @@ pub(crate) async fn a_read_gives_the_last_thousand(store: Arc<dyn Store>) {
     let work = submitted(&tenant).await;
     let beyond = u64::from(MAX_READ) + 2;
     for _ in 0..beyond {
-        tenant.ledger_append(work, EntryType::Note, "n").await.unwrap();
+        tenant.ledger_append(work, EntryType::Note, "n", None).await.unwrap();
     }
     let entries = tenant.ledger_read(work, ALL).await.unwrap();
     assert_eq!((entries.len(), entries[0].seq, entries.last().unwrap().seq), (1_000, 3, beyond));
@@ -79,8 +79,8 @@ pub(crate) async fn content_up_to_the_limit_is_kept_and_beyond_it_refused(store:
     let tenant = tenant(&store, "local").await;
     let work = submitted(&tenant).await;
     let most = "x".repeat(MAX_CONTENT);
-    tenant.ledger_append(work, EntryType::Finding, &most).await.unwrap();
-    assert_eq!(class(tenant.ledger_append(work, EntryType::Finding, &format!("{most}x")).await), "invalid");
+    tenant.ledger_append(work, EntryType::Finding, &most, None).await.unwrap();
+    assert_eq!(class(tenant.ledger_append(work, EntryType::Finding, &format!("{most}x"), None).await), "invalid");
     let entries = tenant.ledger_read(work, ALL).await.unwrap();
     assert!(entries.len() == 1 && entries[0].content == most);
 }
@@ -88,8 +88,8 @@ pub(crate) async fn content_up_to_the_limit_is_kept_and_beyond_it_refused(store:
 pub(crate) async fn a_ledger_of_another_tenant_is_out_of_reach(store: Arc<dyn Store>) {
     let (ada, bob) = two_tenants(&store).await;
     let work = submitted(&ada).await;
-    ada.ledger_append(work, EntryType::Finding, "mine").await.unwrap();
+    ada.ledger_append(work, EntryType::Finding, "mine", None).await.unwrap();
     assert_eq!(class(bob.ledger_read(work, ALL).await), "not-found");
-    assert_eq!(class(bob.ledger_append(work, EntryType::Finding, "yours").await), "not-found");
+    assert_eq!(class(bob.ledger_append(work, EntryType::Finding, "yours", None).await), "not-found");
     assert_eq!(ada.ledger_read(work, ALL).await.unwrap().len(), 1);
 }

@@ -18,7 +18,7 @@ use animus_core::{
     Error,
     id::{FocusId, TenantId, WorkId},
     store::{Store, Tenant},
-    work::{NewWork, State},
+    work::{Claim, Host, Lease, NewWork, Settlement, State, Work},
 };
 use serde_json::json;
 
@@ -157,21 +157,39 @@ pub(crate) async fn two_tenants(store: &Arc<dyn Store>) -> (Arc<dyn Tenant>, Arc
 }
 
 pub(crate) fn some_work() -> NewWork {
-    NewWork {
-        faculty: "assistant".into(),
-        source: "cli".into(),
-        instruction: "count the files".into(),
-        params: json!({ "deep": true }),
-    }
+    NewWork::held("assistant", "cli", "count the files", json!({ "deep": true }))
 }
 
 pub(crate) async fn submitted(tenant: &Arc<dyn Tenant>) -> WorkId {
-    tenant.work_submit(some_work()).await.unwrap().id
+    tenant.work_submit(some_work()).await.unwrap().work.id
+}
+
+/// What this process asks when it begins work of its own.
+pub(crate) fn claim() -> Claim {
+    Claim::held(Host::this("here"), 60_000, json!({}))
+}
+
+/// The lease of a focus that nobody took over.
+pub(crate) fn lease(focus: FocusId) -> Lease {
+    Lease { focus, token: 1 }
+}
+
+pub(crate) async fn begin(tenant: &Arc<dyn Tenant>, work: WorkId, from: State) -> Result<FocusId, Error> {
+    Ok(tenant.focus_begin(work, from, &claim()).await?.lease.focus)
+}
+
+pub(crate) async fn end(
+    tenant: &Arc<dyn Tenant>,
+    focus: FocusId,
+    to: State,
+    settlement: Settlement,
+) -> Result<Work, Error> {
+    tenant.focus_end(lease(focus), to, settlement).await
 }
 
 pub(crate) async fn begun(tenant: &Arc<dyn Tenant>) -> (WorkId, FocusId) {
     let work = submitted(tenant).await;
-    (work, tenant.focus_begin(work, State::Queued, json!({})).await.unwrap())
+    (work, begin(tenant, work, State::Queued).await.unwrap())
 }
 
 /// The class of an error that must be one.

@@ -4,15 +4,19 @@ use animus_core::{
     Error,
     id::{FocusId, WorkId},
     store::Store,
-    work::{NewWork, Settlement, State},
+    work::{NewWork, Settlement, State, WorkFilter},
 };
 use serde_json::json;
 
-use super::{begun, class, some_work, submitted, tenant, two_tenants};
+use super::{begin, begun, class, end, some_work, submitted, tenant, two_tenants};
+
+fn filter(state: Option<State>, limit: u32) -> WorkFilter {
+    WorkFilter { state, limit: Some(limit), ..WorkFilter::default() }
+}
 
 pub(crate) async fn a_new_item_is_queued_and_reads_back(store: Arc<dyn Store>) {
     let tenant = tenant(&store, "local").await;
-    let made = tenant.work_submit(some_work()).await.unwrap();
+    let made = tenant.work_submit(some_work()).await.unwrap().work;
     assert_eq!((made.state, made.attempts, made.focus), (State::Queued, 0, None));
     assert_eq!((&made.outcome, &made.error, made.tokens, made.cost_microusd), (&None, &None, 0, 0));
     assert_eq!(
@@ -34,9 +38,10 @@ pub(crate) async fn items_are_listed_newest_first_by_state_and_within_the_limit(
     for _ in 0..4 {
         ids.push(submitted(&tenant).await);
     }
-    tenant.focus_begin(ids[1], State::Queued, json!({})).await.unwrap();
-    let list =
-        async |state, limit| tenant.works(state, limit).await.unwrap().iter().map(|work| work.id).collect::<Vec<_>>();
+    begin(&tenant, ids[1], State::Queued).await.unwrap();
+    let list = async |state, limit| {
+        tenant.works(filter(state, limit)).await.unwrap().iter().map(|work| work.id).collect::<Vec<_>>()
+    };
     assert_eq!(list(None, 10).await, [ids[3], ids[2], ids[1], ids[0]]);
     assert_eq!(list(None, 2).await, [ids[3], ids[2]]);
     assert_eq!(list(Some(State::Queued), 2).await, [ids[3], ids[2]]);
@@ -66,27 +71,27 @@ pub(crate) async fn items_are_found_by_the_beginning_of_their_identifier(store: 
 pub(crate) async fn a_focus_begins_only_from_the_state_that_was_seen(store: Arc<dyn Store>) {
     let tenant = tenant(&store, "local").await;
     let work = submitted(&tenant).await;
-    assert_eq!(class(tenant.focus_begin(work, State::Failed, json!({})).await), "conflict");
-    let first = tenant.focus_begin(work, State::Queued, json!({ "fs": 1 })).await.unwrap();
+    assert_eq!(class(begin(&tenant, work, State::Failed).await), "conflict");
+    let first = begin(&tenant, work, State::Queued).await.unwrap();
     let now = tenant.work(work).await.unwrap();
     assert_eq!((now.state, now.attempts, now.focus), (State::Running, 1, Some(first)));
-    assert_eq!(class(tenant.focus_begin(work, State::Queued, json!({})).await), "conflict");
-    assert_eq!(class(tenant.focus_begin(work, State::Running, json!({})).await), "conflict");
+    assert_eq!(class(begin(&tenant, work, State::Queued).await), "conflict");
+    assert_eq!(class(begin(&tenant, work, State::Running).await), "conflict");
 
-    tenant.focus_end(work, first, State::Failed, Settlement::default()).await.unwrap();
-    let second = tenant.focus_begin(work, State::Failed, json!({})).await.unwrap();
+    end(&tenant, first, State::Failed, Settlement::default()).await.unwrap();
+    let second = begin(&tenant, work, State::Failed).await.unwrap();
     assert_ne!(second, first);
     assert_eq!(tenant.work(work).await.unwrap().attempts, 2);
 
-    tenant.focus_end(work, second, State::Completed, Settlement::default()).await.unwrap();
-    assert_eq!(class(tenant.focus_begin(work, State::Completed, json!({})).await), "conflict");
-    assert_eq!(class(tenant.focus_begin(WorkId::new(), State::Queued, json!({})).await), "not-found");
+    end(&tenant, second, State::Completed, Settlement::default()).await.unwrap();
+    assert_eq!(class(begin(&tenant, work, State::Completed).await), "conflict");
+    assert_eq!(class(begin(&tenant, WorkId::new(), State::Queued).await), "not-found");
 }
 
 pub(crate) async fn of_many_who_begin_at_once_one_does(store: Arc<dyn Store>) {
     let tenant = tenant(&store, "local").await;
     let work = submitted(&tenant).await;
-    let begin = || tenant.focus_begin(work, State::Queued, json!({}));
+    let begin = || begin(&tenant, work, State::Queued);
     let done = futures::future::join_all((0..16).map(|_| begin())).await;
     assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1);
     assert!(done.iter().all(|done| !matches!(done, Err(e) if e.class() != "conflict")), "{done:?}");
@@ -96,8 +101,8 @@ pub(crate) async fn of_many_who_begin_at_once_one_does(store: Arc<dyn Store>) {
 pub(crate) async fn a_focus_ends_once_and_only_the_one_that_runs(store: Arc<dyn Store>) {
     let tenant = tenant(&store, "local").await;
     let (work, focus) = begun(&tenant).await;
-    let end = async |focus, to, settlement| tenant.focus_end(work, focus, to, settlement).await;
-    assert_eq!(class(end(FocusId::new(), State::Completed, Settlement::default()).await), "conflict");
+    let end = async |focus, to, settlement| end(&tenant, focus, to, settlement).await;
+    assert_eq!(class(end(FocusId::new(), State::Completed, Settlement::default()).await), "not-found");
     assert_eq!(class(end(focus, State::Running, Settlement::default()).await), "invalid");
 
     let outcome = json!({ "success": true, "summary": "three files" });
@@ -113,13 +118,14 @@ pub(crate) async fn costs_add_up_over_attempts(store: Arc<dyn Store>) {
     let tenant = tenant(&store, "local").await;
     let (work, first) = begun(&tenant).await;
     let error = Error::Timeout("the model took too long".into());
-    let failed = Settlement { outcome: None, error: Some(error.clone()), tokens: 100, cost_microusd: 7 };
-    tenant.focus_end(work, first, State::Failed, failed).await.unwrap();
+    let failed =
+        Settlement { outcome: None, error: Some(error.clone()), tokens: 100, cost_microusd: 7, retry_in_ms: None };
+    end(&tenant, first, State::Failed, failed).await.unwrap();
     assert_eq!(tenant.work(work).await.unwrap().error, Some(error));
 
-    let second = tenant.focus_begin(work, State::Failed, json!({})).await.unwrap();
-    let done = Settlement { outcome: Some(json!(1)), error: None, tokens: 11, cost_microusd: 1 };
-    tenant.focus_end(work, second, State::Completed, done).await.unwrap();
+    let second = begin(&tenant, work, State::Failed).await.unwrap();
+    let done = Settlement { outcome: Some(json!(1)), error: None, tokens: 11, cost_microusd: 1, retry_in_ms: None };
+    end(&tenant, second, State::Completed, done).await.unwrap();
     let now = tenant.work(work).await.unwrap();
     assert_eq!((now.tokens, now.cost_microusd, now.error), (111, 8, None));
 }
@@ -128,34 +134,34 @@ pub(crate) async fn a_focus_whose_process_is_gone_is_recovered_once(store: Arc<d
     let (ada, bob) = two_tenants(&store).await;
     let (work, focus) = begun(&ada).await;
     let (ended, its_focus) = begun(&ada).await;
-    ada.focus_end(ended, its_focus, State::Completed, Settlement::default()).await.unwrap();
+    end(&ada, its_focus, State::Completed, Settlement::default()).await.unwrap();
     let (others, _) = begun(&bob).await;
 
     let me = std::process::id();
-    assert_eq!(ada.focus_recover(&|process| process == me).await.unwrap(), []);
+    assert_eq!(ada.focus_recover("here", &|process| process == me).await.unwrap(), []);
     assert_eq!(ada.work(work).await.unwrap().state, State::Running);
 
-    assert_eq!(ada.focus_recover(&|_| false).await.unwrap(), [work]);
+    assert_eq!(ada.focus_recover("here", &|_| false).await.unwrap(), [work]);
     let now = ada.work(work).await.unwrap();
     assert_eq!((now.state, now.focus), (State::Failed, Some(focus)));
     assert!(now.error.unwrap().to_string().contains(&me.to_string()));
-    assert_eq!(ada.focus_recover(&|_| false).await.unwrap(), []);
+    assert_eq!(ada.focus_recover("here", &|_| false).await.unwrap(), []);
     assert_eq!(ada.work(ended).await.unwrap().state, State::Completed);
     assert_eq!(bob.work(others).await.unwrap().state, State::Running);
     assert_eq!(ada.audit_read(10).await.unwrap().last().unwrap().action, "focus.recover");
 
     // The focus is over, also for a host that was only taken for dead.
-    assert_eq!(class(ada.focus_end(work, focus, State::Completed, Settlement::default()).await), "conflict");
+    assert_eq!(class(end(&ada, focus, State::Completed, Settlement::default()).await), "conflict");
 }
 
 pub(crate) async fn work_of_another_tenant_is_out_of_reach(store: Arc<dyn Store>) {
     let (ada, bob) = two_tenants(&store).await;
     let (work, focus) = begun(&ada).await;
     assert_eq!(class(bob.work(work).await), "not-found");
-    assert_eq!(bob.works(None, 10).await.unwrap(), []);
+    assert_eq!(bob.works(filter(None, 10)).await.unwrap(), []);
     assert_eq!(bob.works_by_prefix(&work.to_string(), 10).await.unwrap(), []);
-    assert_eq!(class(bob.focus_begin(work, State::Running, json!({})).await), "not-found");
-    assert_eq!(class(bob.focus_end(work, focus, State::Failed, Settlement::default()).await), "not-found");
-    assert_eq!(bob.focus_recover(&|_| false).await.unwrap(), []);
+    assert_eq!(class(begin(&bob, work, State::Running).await), "not-found");
+    assert_eq!(class(end(&bob, focus, State::Failed, Settlement::default()).await), "not-found");
+    assert_eq!(bob.focus_recover("here", &|_| false).await.unwrap(), []);
     assert_eq!(ada.work(work).await.unwrap().state, State::Running);
 }

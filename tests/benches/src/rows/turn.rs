@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use animus_agent::Focus;
+use animus_agent::{Focus, LEASE_MS};
 use animus_core::{
     authority::Authority,
     grant::Grant,
     id::{Digest, PluginName, TenantId},
     services::{EngageOptions, Principal, Services as _},
-    work::{NewWork, State},
+    work::{self, Claim, NewWork, State},
 };
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -69,27 +69,20 @@ async fn run(host: &Host) -> Result<Vec<Duration>> {
     let model = Scripted::calling("bench0.echo", TURNS, move || {
         noted.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
     });
-    let work = host
-        .tenant
-        .work_submit(NewWork {
-            faculty: "caller".into(),
-            source: "bench".into(),
-            instruction: "measure".into(),
-            params: json!({}),
-        })
-        .await?;
-    let id = host.tenant.focus_begin(work.id, State::Queued, json!({})).await?;
+    let work = host.tenant.work_submit(NewWork::held("caller", "bench", "measure", json!({}))).await?.work;
+    let claim = Claim::held(work::Host::this("bench"), LEASE_MS, json!({}));
+    let lease = host.tenant.focus_begin(work.id, State::Queued, &claim).await?.lease;
     let grant = Grant::parse_toml("llm = { roles = [\"*\"] }\ntool = [\"*\"]")?;
     let by = Principal {
         tenant: TenantId::local(),
-        focus: id,
+        focus: lease.focus,
         authority: Arc::new(Authority::new(PluginName::new("caller")?, grant.clone(), grant, Grant::everything())),
         generation: 1,
         digest: Digest::of(b""),
         depth: 0,
         parent: None,
     };
-    let focus = Focus::new(host.run_context(Arc::new(model)), work.id, id);
+    let focus = Focus::new(host.run_context(Arc::new(model)), work.id, lease);
     let options = EngageOptions {
         prompt: "context ".repeat(12_800),
         tools: vec!["*".into()],

@@ -24,6 +24,7 @@ use animus_core::{
     plugins::{FacultyOutcome, Loaded, PluginSet, Task},
     services::{CallContext, EngageOptions, Engagement, Principal},
     tool::{Annotations, Output, Tool},
+    work::Host,
 };
 use async_trait::async_trait;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
@@ -369,6 +370,10 @@ impl PluginSet for FakePlugins {
         Ok(Vec::new())
     }
 
+    async fn warm(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
     async fn hook(&self, cx: &CallContext, plugin: &str, event: &HookEvent) -> Result<Verdict> {
         let by = Self::principal_of(self.plugin(plugin).unwrap(), cx);
         self.hooks[plugin](cx.clone(), by, event.clone()).await
@@ -426,6 +431,9 @@ impl Bench {
             budget: Budget::new("run", Allowance::default()),
             tools: None,
             workspace: None,
+            host: Host::this("test"),
+            faculty: Arc::default(),
+            slot: None,
             cancel: CancellationToken::new(),
         };
         Self { tenant, script, watch, cx }

@@ -7,6 +7,8 @@ use std::{
 
 use animus_core::{
     Error, Result,
+    budget::Allowance,
+    event::Event,
     grant::Grant,
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
     journal::{Intent, Outcome, Record},
@@ -14,10 +16,13 @@ use animus_core::{
     memory::{Hit, Memory, NewMemory, Query},
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::{
-        Audit, AuditEntry, AuditVerdict, Generation, HookStates, Journal, Ledger, Memories, NewGeneration, Plugin,
-        PluginFault, Plugins, SecretValue, Secrets, Skills, Tenant, Works,
+        Audit, AuditEntry, AuditVerdict, Events, Generation, HookStates, Journal, Ledger, Memories, NewGeneration,
+        Origin, Plugin, PluginFault, Plugins, Renewed, SecretValue, Secrets, Skills, Tenant, Watch, Works,
     },
-    work::{NewWork, Settlement, State, Work},
+    work::{
+        Claim, Claimed, Counts, Disposal, FocusRecord, Lease, NewWork, Settlement, State, Submission, Submitted, Work,
+        WorkFilter,
+    },
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -59,7 +64,21 @@ impl FakeTenant {
             instruction: instruction.into(),
             params: json!({}),
             state: State::Queued,
+            disposal: Disposal::Held,
+            dedup_key: None,
+            merged_into: None,
+            priority: 0,
             attempts: 0,
+            max_attempts: 1,
+            takeovers: 0,
+            not_before_ms: 0,
+            parent: None,
+            depth: 0,
+            cap: None,
+            allowance: Allowance::default(),
+            workspace: None,
+            trace: None,
+            cancelling: false,
             focus: None,
             outcome: None,
             error: None,
@@ -111,47 +130,81 @@ impl Tenant for FakeTenant {
 
 #[async_trait]
 impl Works for FakeTenant {
-    async fn work_submit(&self, new: NewWork) -> Result<Work> {
-        Ok(self.submit(&new.faculty, &new.instruction))
+    async fn work_submit(&self, new: NewWork) -> Result<Submitted> {
+        Ok(Submitted { work: self.submit(&new.faculty, &new.instruction), how: Submission::Created })
     }
     async fn work(&self, id: WorkId) -> Result<Work> {
         Ok(self.kept.lock().unwrap().works[&id].clone())
     }
-    async fn works(&self, _: Option<State>, _: u32) -> Result<Vec<Work>> {
+    async fn works(&self, _: WorkFilter) -> Result<Vec<Work>> {
         Ok(self.kept.lock().unwrap().works.values().cloned().collect())
     }
     async fn works_by_prefix(&self, _: &str, _: u32) -> Result<Vec<Work>> {
         unused()
     }
-    async fn focus_begin(&self, work: WorkId, from: State, _: Value) -> Result<FocusId> {
+    async fn work_counts(&self) -> Result<Counts> {
+        unused()
+    }
+    async fn work_cancel(&self, _: &str, _: WorkId) -> Result<Work> {
+        unused()
+    }
+    async fn work_retry(&self, _: &str, _: WorkId) -> Result<Work> {
+        unused()
+    }
+    async fn work_claim(&self, _: &Claim) -> Result<Option<Claimed>> {
+        unused()
+    }
+    async fn work_next_due(&self) -> Result<Option<u64>> {
+        unused()
+    }
+    async fn focus_begin(&self, work: WorkId, from: State, claim: &Claim) -> Result<Claimed> {
         let mut kept = self.kept.lock().unwrap();
         let item = kept.works.get_mut(&work).unwrap();
-        if item.state != from || !from.may_become(State::Running) {
+        if item.state != from || !matches!(from, State::Queued | State::Failed) {
             return Err(Error::Conflict(format!("work item {work} is {}", item.state)));
         }
-        let focus = FocusId::new();
-        (item.state, item.focus, item.attempts) = (State::Running, Some(focus), item.attempts + 1);
-        Ok(focus)
+        let lease = Lease { focus: FocusId::new(), token: 1 };
+        (item.state, item.focus, item.attempts) = (State::Running, Some(lease.focus), item.attempts + 1);
+        Ok(Claimed { work: item.clone(), lease, plugins: claim.plugins.clone(), began_ms: 0, resumed: false })
     }
-    async fn focus_end(&self, work: WorkId, focus: FocusId, to: State, settlement: Settlement) -> Result<()> {
+    async fn focus_renew(&self, _: &[Lease], _: u64) -> Result<Renewed> {
+        Ok(Renewed::default())
+    }
+    async fn focus_end(&self, lease: Lease, to: State, settlement: Settlement) -> Result<Work> {
         if *self.cannot_settle.lock().unwrap() {
             return Err(Error::Unavailable("the disk is full".into()));
         }
         let mut kept = self.kept.lock().unwrap();
-        let item = kept.works.get_mut(&work).unwrap();
-        assert!(item.focus == Some(focus) && item.state.may_become(to));
+        let item = kept.works.values_mut().find(|work| work.focus == Some(lease.focus)).unwrap();
+        assert!(item.state.may_become(to));
         item.state = to;
+        let item = item.clone();
         kept.settlements.push(settlement);
-        Ok(())
+        Ok(item)
     }
-    async fn focus_recover(&self, _: &(dyn Fn(u32) -> bool + Sync)) -> Result<Vec<WorkId>> {
+    async fn focus_release(&self, _: Lease) -> Result<()> {
+        unused()
+    }
+    async fn focus(&self, _: FocusId) -> Result<FocusRecord> {
+        unused()
+    }
+    async fn focuses(&self, _: WorkId) -> Result<Vec<FocusRecord>> {
+        unused()
+    }
+    async fn focuses_by_prefix(&self, _: &str, _: u32) -> Result<Vec<FocusRecord>> {
+        unused()
+    }
+    async fn focus_recover(&self, _: &str, _: &(dyn Fn(u32) -> bool + Sync)) -> Result<Vec<WorkId>> {
+        unused()
+    }
+    async fn work_watch(&self) -> Result<Box<dyn Watch>> {
         unused()
     }
 }
 
 #[async_trait]
 impl Ledger for FakeTenant {
-    async fn ledger_append(&self, _: WorkId, entry_type: EntryType, content: &str) -> Result<Entry> {
+    async fn ledger_append(&self, _: WorkId, entry_type: EntryType, content: &str, _: Option<Origin>) -> Result<Entry> {
         self.happens(format!("append {content}"));
         let mut kept = self.kept.lock().unwrap();
         let seq = kept.ledger.len() as u64 + 1;
@@ -169,14 +222,14 @@ impl Ledger for FakeTenant {
 
 #[async_trait]
 impl Journal for FakeTenant {
-    async fn journal_begin(&self, _: FocusId, intent: Intent) -> Result<u64> {
+    async fn journal_begin(&self, _: Lease, intent: Intent) -> Result<u64> {
         self.happens(format!("intent {} {}", intent.kind.as_str(), intent.subject));
         let mut kept = self.kept.lock().unwrap();
         let seq = kept.journal.len() as u64 + 1;
         kept.journal.push(Record { seq, intent, outcome: None, started_ms: 0, ended_ms: None });
         Ok(seq)
     }
-    async fn journal_end(&self, _: FocusId, seq: u64, outcome: Outcome) -> Result<()> {
+    async fn journal_end(&self, _: Lease, seq: u64, outcome: Outcome) -> Result<()> {
         let mut kept = self.kept.lock().unwrap();
         let record = &mut kept.journal[seq as usize - 1];
         if record.outcome.is_some() {
@@ -189,6 +242,19 @@ impl Journal for FakeTenant {
     }
     async fn journal_read(&self, _: FocusId) -> Result<Vec<Record>> {
         Ok(self.journal())
+    }
+}
+
+#[async_trait]
+impl Events for FakeTenant {
+    async fn events_append(&self, _: WorkId, _: u64, _: &[Event]) -> Result<()> {
+        unused()
+    }
+    async fn events_read(&self, _: WorkId, _: u64, _: u32) -> Result<Vec<(u64, Event)>> {
+        unused()
+    }
+    async fn events_last(&self, _: WorkId) -> Result<u64> {
+        unused()
     }
 }
 

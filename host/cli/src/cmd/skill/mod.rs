@@ -31,7 +31,7 @@ use crate::{
     config::Config,
     context::Context,
     fault::{During as _, Exit, Fault, Result},
-    hooks, interrupt,
+    hooks, interrupt, machine,
     out::{self, BAD, GOOD, paint},
 };
 
@@ -143,6 +143,9 @@ impl Bench {
             budget: Budget::new("run", config.budget.allowance()),
             tools: None,
             workspace: Some(workspace),
+            host: machine::host(),
+            faculty: Arc::default(),
+            slot: None,
             cancel,
         };
         Ok(Self { forge: cx.forge(&config).await?, run, config })
@@ -159,12 +162,7 @@ impl Bench {
 }
 
 fn work(skill: SkillName) -> NewWork {
-    NewWork {
-        faculty: "python".into(),
-        source: "skill".into(),
-        instruction: format!("make the plugin of the skill {skill}"),
-        params: json!({}),
-    }
+    NewWork::held("python", "skill", format!("make the plugin of the skill {skill}"), json!({}))
 }
 
 /// How tests went, a line each; what failed with its traceback.

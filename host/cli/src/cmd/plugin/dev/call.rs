@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     context::Context,
     fault::{Exit, Fault, Result},
-    hooks,
+    hooks, machine,
     watch::Viewer,
 };
 
@@ -108,6 +108,9 @@ impl<'a> Calls<'a> {
             budget: Budget::new("run", self.config.budget.allowance()),
             tools: None,
             workspace: Some(self.workspace.clone()),
+            host: machine::host(),
+            faculty: Arc::default(),
+            slot: None,
             cancel: self.cancel.clone(),
         };
         let report = animus_agent::call_tool(run, tool, Value::Object(arguments).to_string()).await;

@@ -1,0 +1,408 @@
+//! Focuses: the queue gives out work under a lease, and only who holds the newest lease may write for it.
+
+use animus_core::{
+    Error, Result,
+    id::{FocusId, WorkId},
+    store::Renewed,
+    work::{Claim, Claimed, Disposal, FocusRecord, Host, Lease, MAX_TAKEOVERS, Settlement, State, Work},
+};
+use serde_json::json;
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
+
+use super::{
+    Handle,
+    error::{Columns as _, During as _, json as to_json, missing, signed},
+    now_ms, works,
+};
+
+fn record(row: &SqliteRow) -> Result<FocusRecord> {
+    Ok(FocusRecord {
+        id: row.parsed("id")?,
+        work: row.parsed("work")?,
+        token: row.number("token")?,
+        host: row.parsed("host")?,
+        plugins: row.json("plugins")?,
+        began_ms: row.number("started_ms")?,
+        ended_ms: row.maybe_number("ended_ms")?,
+    })
+}
+
+/// When a lease that is given or renewed now runs out.
+fn until(lease_ms: u64) -> i64 {
+    now_ms().saturating_add(signed(lease_ms))
+}
+
+/// The error of a host that writes for a focus which is no longer its own.
+pub(super) fn lost(lease: Lease) -> Error {
+    let Lease { focus, token } = lease;
+    Error::Conflict(format!("the lease {token} of the focus {focus} was lost: it has ended, or another host has it"))
+}
+
+/// Running items whose lease has run out.
+const ABANDONED: &str = "SELECT works.* FROM focuses JOIN works ON works.tenant = ?1 AND works.id = focuses.work
+     WHERE focuses.tenant = ?1 AND focuses.ended_ms IS NULL AND focuses.lease_until_ms < ?2
+         AND works.state = 'running' AND works.disposal = 'queue' AND works.focus = focuses.id
+         AND works.faculty IN (SELECT value FROM json_each(?3))
+     ORDER BY works.priority DESC, works.id LIMIT 1";
+
+/// Queued items whose time has come.
+const READY: &str = "SELECT * FROM works INDEXED BY works_ready
+     WHERE tenant = ?1 AND state = 'queued' AND disposal = 'queue' AND not_before_ms <= ?2
+         AND faculty IN (SELECT value FROM json_each(?3))
+     ORDER BY priority DESC, id LIMIT 1";
+
+impl Handle {
+    /// The next item for a host, if there is one.
+    pub(super) async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>> {
+        let what = "claim work";
+        if claim.faculties.is_empty() {
+            return Ok(None);
+        }
+        let faculties = to_json(&claim.faculties)?;
+        let mut tx = self.pool.write().await?;
+        let mut settled = false;
+        let claimed = loop {
+            if let Some(row) = self.next(&mut tx, ABANDONED, &faculties).await? {
+                let work = works::work(&row)?;
+                match self.take_over(&mut tx, work, claim).await? {
+                    Some(claimed) => break Some(claimed),
+                    None => settled = true,
+                }
+            } else if let Some(row) = self.next(&mut tx, READY, &faculties).await? {
+                let work = works::work(&row)?;
+                break Some(self.begin(&mut tx, &work, claim).await?);
+            } else {
+                break None;
+            }
+        };
+        if claimed.is_some() || settled {
+            tx.commit().await.during(what)?;
+            self.pool.changed();
+        }
+        Ok(claimed)
+    }
+
+    async fn next(&self, tx: &mut SqliteConnection, sql: &'static str, faculties: &str) -> Result<Option<SqliteRow>> {
+        sqlx::query(sql).bind(self.t()).bind(now_ms()).bind(faculties).fetch_optional(tx).await.during("claim work")
+    }
+
+    /// Gives a focus that lost its host to another one. None for an item that was to be cancelled, or that has lost too many
+    /// hosts: it is settled instead.
+    async fn take_over(&self, tx: &mut SqliteConnection, work: Work, claim: &Claim) -> Result<Option<Claimed>> {
+        let what = format!("take over the work item {}", work.id);
+        let focus = work.focus.ok_or_else(|| Error::Internal(format!("cannot {what}: it runs without a focus")))?;
+        let row = self.focus_row(tx, focus).await?;
+        let settled = if work.cancelling {
+            Some((State::Cancelled, Error::Cancelled))
+        } else if work.takeovers >= MAX_TAKEOVERS {
+            let error = Error::Internal(format!(
+                "{} hosts ended in the middle of the focus {focus}: what it does may be what ends them; look at `animus \
+                 focus show`, then `animus work retry {}`",
+                work.takeovers + 1,
+                work.id
+            ));
+            Some((State::Dead, error))
+        } else {
+            None
+        };
+        if let Some((to, error)) = settled {
+            let settlement = Settlement { error: Some(error), ..Settlement::default() };
+            self.settle(tx, &work, focus, to, &settlement, work.not_before_ms).await?;
+            let detail = json!({ "focus": focus, "to": to });
+            self.record(tx, "host", "focus.settle", &work.id.to_string(), &detail).await?;
+            return Ok(None);
+        }
+        let token = row.token + 1;
+        sqlx::query("UPDATE focuses SET token = ?3, lease_until_ms = ?4, host = ?5 WHERE tenant = ?1 AND id = ?2")
+            .bind(self.t())
+            .bind(focus.to_string())
+            .bind(signed(token))
+            .bind(until(claim.lease_ms))
+            .bind(claim.host.to_string())
+            .execute(&mut *tx)
+            .await
+            .during(&what)?;
+        sqlx::query("UPDATE works SET takeovers = takeovers + 1, updated_ms = ?3 WHERE tenant = ?1 AND id = ?2")
+            .bind(self.t())
+            .bind(work.id.to_string())
+            .bind(now_ms())
+            .execute(&mut *tx)
+            .await
+            .during(&what)?;
+        let detail = json!({ "focus": focus, "from": row.host, "by": claim.host });
+        self.record(tx, "host", "focus.takeover", &work.id.to_string(), &detail).await?;
+        let work = self.work_in(tx, work.id).await?;
+        let lease = Lease { focus, token };
+        Ok(Some(Claimed { work, lease, plugins: row.plugins, began_ms: row.began_ms, resumed: true }))
+    }
+
+    /// A new focus on a queued item.
+    async fn begin(&self, tx: &mut SqliteConnection, work: &Work, claim: &Claim) -> Result<Claimed> {
+        let what = format!("begin a focus on the work item {}", work.id);
+        let (focus, now) = (FocusId::new(), now_ms());
+        sqlx::query(
+            "INSERT INTO focuses (tenant, id, work, token, lease_until_ms, host, plugins, started_ms)
+             VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7)",
+        )
+        .bind(self.t())
+        .bind(focus.to_string())
+        .bind(work.id.to_string())
+        .bind(until(claim.lease_ms))
+        .bind(claim.host.to_string())
+        .bind(to_json(&claim.plugins)?)
+        .bind(now)
+        .execute(&mut *tx)
+        .await
+        .during(&what)?;
+        sqlx::query(
+            "UPDATE works SET state = 'running', attempts = attempts + 1, takeovers = 0, focus = ?3, updated_ms = ?4
+             WHERE tenant = ?1 AND id = ?2",
+        )
+        .bind(self.t())
+        .bind(work.id.to_string())
+        .bind(focus.to_string())
+        .bind(now)
+        .execute(&mut *tx)
+        .await
+        .during(&what)?;
+        Ok(Claimed {
+            work: self.work_in(tx, work.id).await?,
+            lease: Lease { focus, token: 1 },
+            plugins: claim.plugins.clone(),
+            began_ms: u64::try_from(now).unwrap_or_default(),
+            resumed: false,
+        })
+    }
+
+    /// A failed item is queued and begun in one step, as its retry.
+    pub(super) async fn begin_held(&self, id: WorkId, from: State, claim: &Claim) -> Result<Claimed> {
+        let what = format!("begin a focus on the work item {id}");
+        let mut tx = self.pool.write().await?;
+        let work = self.work_in(&mut tx, id).await?;
+        if work.state != from || !matches!(from, State::Queued | State::Failed) {
+            return Err(Error::Conflict(format!("cannot {what}: it is {}", work.state)));
+        }
+        if work.disposal != Disposal::Held {
+            return Err(Error::Conflict(format!("cannot {what}: the queue gives it out")));
+        }
+        let claimed = self.begin(&mut tx, &work, claim).await?;
+        tx.commit().await.during(&what)?;
+        self.pool.changed();
+        Ok(claimed)
+    }
+
+    pub(super) async fn renew(&self, leases: &[Lease], lease_ms: u64) -> Result<Renewed> {
+        let what = "renew leases";
+        let mut renewed = Renewed::default();
+        let mut tx = self.pool.write().await?;
+        for lease in leases {
+            let row = sqlx::query(
+                "UPDATE focuses SET lease_until_ms = ?4 WHERE tenant = ?1 AND id = ?2 AND token = ?3 AND ended_ms IS NULL
+                 RETURNING (SELECT cancelling FROM works WHERE tenant = ?1 AND id = focuses.work) AS cancelling",
+            )
+            .bind(self.t())
+            .bind(lease.focus.to_string())
+            .bind(signed(lease.token))
+            .bind(until(lease_ms))
+            .fetch_optional(&mut *tx)
+            .await
+            .during(what)?;
+            match row {
+                None => renewed.lost.push(*lease),
+                Some(row) if row.flag("cancelling")? => renewed.cancelling.push(*lease),
+                Some(_) => {}
+            }
+        }
+        tx.commit().await.during(what)?;
+        Ok(renewed)
+    }
+
+    pub(super) async fn end(&self, lease: Lease, to: State, settlement: Settlement) -> Result<Work> {
+        let focus = lease.focus;
+        if !matches!(to, State::Completed | State::Failed | State::Cancelled) {
+            return Err(Error::Invalid(format!("a focus cannot leave its work item {to}")));
+        }
+        let mut tx = self.pool.write().await?;
+        let row = self.focus_row(&mut tx, focus).await?;
+        let work = self.work_in(&mut tx, row.work).await?;
+        if row.token != lease.token || row.ended_ms.is_some() || work.focus != Some(focus) {
+            return Err(lost(lease));
+        }
+        let mut not_before = work.not_before_ms;
+        let to = match (to, work.disposal, settlement.retry_in_ms) {
+            (State::Failed, ..) if work.cancelling => State::Cancelled,
+            (State::Failed, Disposal::Queue, Some(wait)) if work.attempts < work.max_attempts => {
+                not_before = u64::try_from(until(wait)).unwrap_or_default();
+                State::Queued
+            }
+            (State::Failed, Disposal::Queue, _) => State::Dead,
+            _ => to,
+        };
+        self.settle(&mut tx, &work, focus, to, &settlement, not_before).await?;
+        let work = self.work_in(&mut tx, work.id).await?;
+        tx.commit().await.during(format_args!("end the focus {focus}"))?;
+        self.pool.changed();
+        Ok(work)
+    }
+
+    /// Takes a running item to `to`. The caller has made sure that `focus` runs it.
+    async fn settle(
+        &self,
+        tx: &mut SqliteConnection,
+        work: &Work,
+        focus: FocusId,
+        to: State,
+        settlement: &Settlement,
+        not_before_ms: u64,
+    ) -> Result<()> {
+        let what = format!("end the focus {focus}");
+        let now = now_ms();
+        sqlx::query("UPDATE focuses SET ended_ms = ?3 WHERE tenant = ?1 AND id = ?2")
+            .bind(self.t())
+            .bind(focus.to_string())
+            .bind(now)
+            .execute(&mut *tx)
+            .await
+            .during(&what)?;
+        sqlx::query(
+            "UPDATE works SET state = ?3, outcome = ?4, error = ?5, tokens = ?6, cost_microusd = ?7, not_before_ms = ?8,
+                 cancelling = 0, updated_ms = ?9
+             WHERE tenant = ?1 AND id = ?2",
+        )
+        .bind(self.t())
+        .bind(work.id.to_string())
+        .bind(to.as_str())
+        .bind(settlement.outcome.as_ref().map(to_json).transpose()?)
+        .bind(settlement.error.as_ref().map(to_json).transpose()?)
+        .bind(signed(work.tokens.saturating_add(settlement.tokens)))
+        .bind(signed(work.cost_microusd.saturating_add(settlement.cost_microusd)))
+        .bind(signed(not_before_ms))
+        .bind(now)
+        .execute(tx)
+        .await
+        .during(&what)?;
+        Ok(())
+    }
+
+    pub(super) async fn release(&self, lease: Lease) -> Result<()> {
+        let what = format!("let go of the focus {}", lease.focus);
+        let mut tx = self.pool.write().await?;
+        let let_go = sqlx::query(
+            "UPDATE focuses SET lease_until_ms = 0 WHERE tenant = ?1 AND id = ?2 AND token = ?3 AND ended_ms IS NULL",
+        )
+        .bind(self.t())
+        .bind(lease.focus.to_string())
+        .bind(signed(lease.token))
+        .execute(&mut *tx)
+        .await
+        .during(&what)?
+        .rows_affected();
+        if let_go == 0 {
+            return Err(lost(lease));
+        }
+        // A host that stops on purpose is no host that was lost.
+        sqlx::query(
+            "UPDATE works SET takeovers = takeovers - 1, updated_ms = ?3
+             WHERE tenant = ?1 AND focus = ?2 AND state = 'running'",
+        )
+        .bind(self.t())
+        .bind(lease.focus.to_string())
+        .bind(now_ms())
+        .execute(&mut *tx)
+        .await
+        .during(&what)?;
+        tx.commit().await.during(&what)?;
+        self.pool.changed();
+        Ok(())
+    }
+
+    /// One focus, as this transaction sees it.
+    async fn focus_row(&self, tx: &mut SqliteConnection, id: FocusId) -> Result<FocusRecord> {
+        let row = sqlx::query("SELECT * FROM focuses WHERE tenant = ?1 AND id = ?2")
+            .bind(self.t())
+            .bind(id.to_string())
+            .fetch_optional(tx)
+            .await
+            .during(format_args!("read the focus {id}"))?;
+        record(&row.ok_or_else(|| missing("focus", id))?)
+    }
+
+    pub(super) async fn focus_record(&self, id: FocusId) -> Result<FocusRecord> {
+        let mut reader = self.pool.readers().acquire().await.during(format_args!("read the focus {id}"))?;
+        self.focus_row(&mut reader, id).await
+    }
+
+    pub(super) async fn focuses_of(&self, work: WorkId) -> Result<Vec<FocusRecord>> {
+        let rows = sqlx::query("SELECT * FROM focuses WHERE tenant = ?1 AND work = ?2 ORDER BY id")
+            .bind(self.t())
+            .bind(work.to_string())
+            .fetch_all(self.pool.readers())
+            .await;
+        rows.during(format_args!("list the focuses of the work item {work}"))?.iter().map(record).collect()
+    }
+
+    pub(super) async fn focuses_that_begin(&self, prefix: &str, limit: u32) -> Result<Vec<FocusRecord>> {
+        let rows = sqlx::query(
+            "SELECT * FROM focuses WHERE tenant = ?1 AND id >= ?2 AND id < ?2 || 'g' ORDER BY id DESC LIMIT ?3",
+        )
+        .bind(self.t())
+        .bind(prefix.to_ascii_lowercase())
+        .bind(limit)
+        .fetch_all(self.pool.readers())
+        .await;
+        rows.during("find focuses")?.iter().map(record).collect()
+    }
+
+    pub(super) async fn recover(&self, machine: &str, alive: &(dyn Fn(u32) -> bool + Sync)) -> Result<Vec<WorkId>> {
+        let what = "recover focuses that were cut off";
+        let open =
+            sqlx::query("SELECT id, work, host, lease_until_ms FROM focuses WHERE tenant = ?1 AND ended_ms IS NULL")
+                .bind(self.t())
+                .fetch_all(self.pool.readers())
+                .await
+                .during(what)?;
+        let (mut recovered, mut changed) = (Vec::new(), false);
+        for row in open {
+            let (focus, id, host) = (row.parsed("id")?, row.parsed("work")?, row.parsed::<Host>("host")?);
+            // Focuses of before there were leases do not say on which machine.
+            let here = host.machine == machine || host.machine.is_empty();
+            let overdue = row.number("lease_until_ms")? < u64::try_from(now_ms()).unwrap_or_default();
+            let gone = if here { !alive(host.process) } else { overdue };
+            if !gone {
+                continue;
+            }
+            let mut tx = self.pool.write().await?;
+            let work = self.work_in(&mut tx, id).await?;
+            // Another host may have recovered it since.
+            if work.state != State::Running || work.focus != Some(focus) {
+                continue;
+            }
+            if work.disposal == Disposal::Queue {
+                // Whoever claims next takes it over; nobody needs to wait for its lease.
+                sqlx::query("UPDATE focuses SET lease_until_ms = 0 WHERE tenant = ?1 AND id = ?2 AND host = ?3")
+                    .bind(self.t())
+                    .bind(focus.to_string())
+                    .bind(host.to_string())
+                    .execute(&mut *tx)
+                    .await
+                    .during(what)?;
+                tx.commit().await.during(what)?;
+                changed = true;
+                continue;
+            }
+            let Host { process, .. } = host;
+            let error =
+                Error::Internal(format!("its host (process {process}) ended in the middle of the focus {focus}"));
+            let settlement = Settlement { error: Some(error), ..Settlement::default() };
+            self.settle(&mut tx, &work, focus, State::Failed, &settlement, work.not_before_ms).await?;
+            let detail = json!({ "focus": focus, "process": process });
+            self.record(&mut tx, "host", "focus.recover", &id.to_string(), &detail).await?;
+            tx.commit().await.during(what)?;
+            recovered.push(id);
+        }
+        if changed || !recovered.is_empty() {
+            self.pool.changed();
+        }
+        Ok(recovered)
+    }
+}
