@@ -78,6 +78,7 @@ pub mod hook_plugin {
             "animus:interpreter/code@0.1.0": super::imports::animus::interpreter::code,
             "animus:hook/hook@0.1.0": generate,
         },
+        additional_derives: [PartialEq],
         export_macro_name: "export_hook_plugin",
         pub_export_macro: true,
         default_bindings_module: "$crate::bindings::hook_plugin",

@@ -6,6 +6,7 @@
 mod hooks;
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -13,6 +14,7 @@ use std::{
 use animus_core::{
     budget::Allowance,
     grant::Grant,
+    id::PluginName,
     skill::{Policy, Rules},
     text,
 };
@@ -176,6 +178,14 @@ impl Config {
             (a, b) => a.or(b),
         };
         Ok(all)
+    }
+
+    /// What the operator's own file sets of the configuration of hook plugins. A project's is not asked.
+    pub(crate) fn hook_configs(home: &Path) -> Result<BTreeMap<PluginName, BTreeMap<String, String>>> {
+        let path = home.join(FILE);
+        let Some(table) = read(&path)? else { return Ok(BTreeMap::new()) };
+        let config: Self = table.try_into().during(|| format!("read {}", path.display()))?;
+        Ok(config.hooks.configs())
     }
 
     /// The most that any plugin may be granted.

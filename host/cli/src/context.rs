@@ -113,7 +113,8 @@ impl Context {
                 Artifacts::open(Engine::new(&EngineConfig::default())?, dir).map(Arc::new)
             });
             let artifacts = started.await.during(|| "start the engine".into())??;
-            Ok(Arc::new(Registry::new(artifacts, Egress::new())))
+            let config = Config::hook_configs(self.home.path())?;
+            Ok(Arc::new(Registry::configured(artifacts, Egress::new(), config)))
         };
         self.registry.get_or_try_init(start).await
     }

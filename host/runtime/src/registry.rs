@@ -4,7 +4,7 @@
 //! that it needs. Nothing is compiled, linked or even read before its first call.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
@@ -53,6 +53,8 @@ struct Shared {
     /// Code by content, as long as any snapshot holds it.
     codes: Mutex<HashMap<Digest, Weak<Code>>>,
     reloads: broadcast::Sender<Event>,
+    /// What the operator set of the configuration of plugins, over what their manifests say.
+    config: BTreeMap<PluginName, BTreeMap<String, String>>,
 }
 
 /// A component, and how it was linked for each shape of grant.
@@ -87,6 +89,17 @@ impl Registry {
     /// A registry without tenants.
     #[must_use]
     pub fn new(artifacts: Arc<Artifacts>, egress: Arc<Egress>) -> Self {
+        Self::configured(artifacts, egress, BTreeMap::new())
+    }
+
+    /// A registry without tenants, whose plugins read these keys of their configuration instead of what their manifests
+    /// say.
+    #[must_use]
+    pub fn configured(
+        artifacts: Arc<Artifacts>,
+        egress: Arc<Egress>,
+        config: BTreeMap<PluginName, BTreeMap<String, String>>,
+    ) -> Self {
         let linkers = Linkers::new(artifacts.engine().clone());
         Self {
             shared: Arc::new(Shared {
@@ -95,6 +108,7 @@ impl Registry {
                 egress,
                 codes: Mutex::default(),
                 reloads: broadcast::Sender::new(RELOADS),
+                config,
             }),
             tenants: Mutex::default(),
         }
@@ -208,13 +222,15 @@ impl Registry {
             is_hook: record.is_hook,
             tools: record.tools.iter().cloned().map(Arc::new).collect(),
         };
+        let mut config = manifest.config;
+        config.extend(self.shared.config.get(&record.name).cloned().unwrap_or_default());
         Ok(Plugin {
             shape: Shape::of(loaded.authority.effective()),
             loaded: Arc::new(loaded),
             code: self.shared.code(record.digest),
             linked: OnceCell::new(),
             runner: OnceCell::new(),
-            config: Arc::new(manifest.config.into_iter().collect()),
+            config: Arc::new(config.into_iter().collect()),
             health: Health::new(tenant.clone(), record.name.clone(), record.generation, self.shared.reloads.clone()),
             tenant: tenant.clone(),
             shared: self.shared.clone(),

@@ -36,6 +36,8 @@ struct Hook {
     events: Option<BTreeSet<Point>>,
     /// Whether it is run at all.
     enabled: Option<bool>,
+    /// Keys of the plugin's own configuration, over what its manifest says.
+    config: BTreeMap<String, String>,
 }
 
 impl Hooks {
@@ -60,13 +62,14 @@ impl Hooks {
             return Err(format!("[hooks] host_processes: {RULE}"));
         }
         for (name, theirs) in project.plugins {
-            let Hook { priority, timeout_ms, on_failure, events, enabled } = theirs;
+            let Hook { priority, timeout_ms, on_failure, events, enabled, config } = theirs;
             let looser = [
                 (priority.is_some(), "priority"),
                 (timeout_ms.is_some(), "timeout_ms"),
                 (events.is_some(), "events"),
                 (on_failure == Some(OnFailure::Open), "on_failure"),
                 (enabled == Some(false), "enabled"),
+                (!config.is_empty(), "config"),
             ];
             if let Some((_, key)) = looser.into_iter().find(|(is, _)| *is) {
                 return Err(format!("[hooks.{name}] {key}: {RULE}"));
@@ -81,10 +84,16 @@ impl Hooks {
         Ok(self)
     }
 
+    /// The configuration of each plugin that has some.
+    pub(super) fn configs(self) -> BTreeMap<PluginName, BTreeMap<String, String>> {
+        let some = |(name, hook): (PluginName, Hook)| (!hook.config.is_empty()).then_some((name, hook.config));
+        self.plugins.into_iter().filter_map(some).collect()
+    }
+
     /// How a hook is run, `switched` being what the operator typed last.
     pub(crate) fn settings(&self, name: &PluginName, switched: Option<bool>) -> Settings {
         let none = Hook::default();
-        let Hook { priority, timeout_ms, on_failure, events, enabled } = self.plugins.get(name).unwrap_or(&none);
+        let Hook { priority, timeout_ms, on_failure, events, enabled, .. } = self.plugins.get(name).unwrap_or(&none);
         let default = Settings::default();
         Settings {
             priority: priority.unwrap_or(default.priority),
@@ -150,6 +159,7 @@ mod tests {
             "[guard]\npriority = 1",
             "[guard]\ntimeout_ms = 100",
             "[guard]\nevents = ['after-turn']",
+            "[guard.config]\nrules = '[]'",
             "host_processes = true",
         ] {
             let refused = Hooks::default().stricter(read(key)).unwrap_err();

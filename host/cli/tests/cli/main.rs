@@ -7,6 +7,7 @@ mod authoring;
 mod dev;
 mod documented;
 mod exec;
+mod hooks;
 mod plugins;
 mod records;
 mod runs;
