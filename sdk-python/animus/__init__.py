@@ -1,8 +1,9 @@
-"""What Python code in Animus is written against: tools, models, the ledger and memory, and how to offer tools.
+"""What Python code in Animus is written against: tools, models, the ledger, memory, children, and how to offer tools.
 
 Everything that it reaches, it reaches by the host, under a grant. What is refused raises `animus.errors.Denied`.
 """
 
+from . import children as children
 from . import errors as errors
 from . import ledger as ledger
 from . import llm as llm
@@ -13,4 +14,4 @@ from .plugin import tool as tool
 from .toolbox import Record as Record
 from .toolbox import tools as tools
 
-__all__ = ["Error", "Record", "ToolOutput", "errors", "ledger", "llm", "memory", "tool", "tools"]
+__all__ = ["Error", "Record", "ToolOutput", "children", "errors", "ledger", "llm", "memory", "tool", "tools"]

@@ -14,7 +14,7 @@ from . import errors
 
 R = TypeVar("R")
 
-INTERFACES = ("tool", "ledger", "memory", "llm")
+INTERFACES = ("tool", "ledger", "memory", "llm", "spawn_child")
 """The interfaces that this package uses, when the component has them."""
 
 _modules: dict[str, Any] = {}

@@ -28,6 +28,19 @@ class Response:
         return self.text
 
 
+@dataclass(frozen=True)
+class Embeddings:
+    """Where texts point, as one model sees them."""
+
+    model: str
+    """The model that answered. Vectors of two models are not comparable."""
+    vectors: list[list[float]]
+    """One for each text, in their order, all of the same length."""
+    input_tokens: int
+    cost_microusd: int | None
+    """The price in millionths of a US dollar; none when the model has no price."""
+
+
 def complete(
     prompt: str | Sequence[Mapping[str, str]],
     model: str = "",
@@ -53,6 +66,19 @@ def complete(
         answer.usage.output_tokens,
         answer.usage.cost_microusd,
     )
+
+
+def embed(texts: Sequence[str]) -> Embeddings:
+    """Where each of 1 to 256 texts points: texts that say alike things point alike ways.
+
+    No text is blank or longer than 64 KiB. The models of the role `embed` answer; `lexical:384`, the host's own, tells
+    of words and parts of words, not of meanings.
+    """
+    if isinstance(texts, str):
+        raise Invalid("texts is a list of texts, not one text")
+    answer = host.call(host.interface("llm", "llm:embed").embed, [str(text) for text in texts])
+    vectors = [list(vector) for vector in answer.vectors]
+    return Embeddings(answer.model, vectors, answer.usage.input_tokens, answer.usage.cost_microusd)
 
 
 def list_models() -> list[str]:

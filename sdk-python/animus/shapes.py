@@ -113,6 +113,15 @@ class Item:
     tags: list[str]
     source: str
     created_ms: int
+    version: int
+    updated_ms: int
+
+
+@dataclass
+class Version:
+    version: int
+    content: str
+    since_ms: int
 
 
 @dataclass
@@ -126,6 +135,10 @@ class RecallOptions:
     limit: int | None
     kind: str | None
     tags: list[str]
+    source: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    half_life_days: float | None = None
 
 
 class Content_Text(_Value): ...
@@ -168,6 +181,13 @@ class Usage:
 
 
 @dataclass
+class Embeddings:
+    model: str
+    vectors: list[list[float]]
+    usage: Usage
+
+
+@dataclass
 class StopReason_EndTurn: ...
 
 
@@ -188,6 +208,40 @@ class Response:
     stop: Any
     usage: Usage
     model: str
+
+
+class ChildState(Enum):
+    QUEUED = 0
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELLED = 4
+
+
+@dataclass
+class NewChild:
+    faculty: str
+    description: str
+    params: str
+    priority: int | None
+    max_tokens: int | None
+    max_cost: int | None
+    dedup_key: str | None
+
+
+@dataclass
+class Child:
+    id: str
+    faculty: str
+    state: ChildState
+    success: bool
+    summary: str
+    data: str | None = None
+    error: str | None = None
+    ledger: str = ""
+    cut: bool = False
+    tokens: int = 0
+    cost_microusd: int = 0
 
 
 @dataclass

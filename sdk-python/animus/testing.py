@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import string
 import time
 from collections.abc import Callable, Iterable
 from types import ModuleType, SimpleNamespace
@@ -38,10 +39,14 @@ class FakeHost:
         """The ledger."""
         self.items: dict[str, Any] = {}
         """The memory, by id."""
+        self.children: list[Any] = []
+        """Each child that was spawned, as in `animus:spawn-child`; they have ended at once."""
+        self._earlier: dict[str, list[Any]] = {}
         self.asked: list[str] = []
         """The functions of the host that were called, such as `tool.describe`."""
         self._tools: dict[str, tuple[Any, Callable[..., Any]]] = {}
         self._answers: list[str] = []
+        self._worker: Callable[[str, str, dict[str, Any]], Any] | None = None
         self._denied: list[str] = []
         self._before: list[Any] = []
 
@@ -88,8 +93,14 @@ class FakeHost:
         """Answer the next requests to a model with these texts, in their order."""
         self._answers += texts
 
+    def add_worker(self, work: Callable[[str, str, dict[str, Any]], Any]) -> None:
+        """Have children done by `work(faculty, description, params)`. What it returns is the child's summary, of a dict
+        its data; what it raises of `animus.errors` makes it a child that failed."""
+        self._worker = work
+
     def deny(self, *capabilities: str) -> None:
-        """Refuse these: `tool:fs.write_file`, `tool:fs.*`, `ledger:append`, `memory:write`, `llm:fast`."""
+        """Refuse these: `tool:fs.write_file`, `tool:fs.*`, `ledger:append`, `memory:write`, `llm:fast`,
+        `spawn-child:assistant`."""
         self._denied += capabilities
 
     def interface(self, name: str) -> Any:
@@ -169,6 +180,8 @@ class FakeHost:
             store=self._store,
             recall=self._recall,
             get=self._get,
+            update=self._update,
+            versions=self._versions,
             forget=self._forget,
             tag=self._tag,
         )
@@ -176,7 +189,8 @@ class FakeHost:
     def _store(self, content: str, kind: str, tags: Iterable[str]) -> str:
         self._check("memory.store", "memory:write")
         id = f"m{len(self.items) + 1}"
-        self.items[id] = shapes.Item(id, content, kind, list(tags), "test", _now())
+        now = _now()
+        self.items[id] = shapes.Item(id, content, kind, list(tags), "test", now, 1, now)
         return id
 
     def _recall(self, query: str, options: Any) -> list[Any]:
@@ -184,7 +198,14 @@ class FakeHost:
         words, hits = query.lower().split(), []
         for item in self.items.values():
             score = sum(word in item.content.lower() for word in words)
-            if options.kind in (None, item.kind) and set(options.tags) <= set(item.tags) and (score or not words):
+            fits = (
+                options.kind in (None, item.kind)
+                and set(options.tags) <= set(item.tags)
+                and options.source in (None, item.source)
+                and (options.since_ms is None or item.updated_ms >= options.since_ms)
+                and (options.until_ms is None or item.updated_ms < options.until_ms)
+            )
+            if fits and (score or not words):
                 hits.append(shapes.Hit(item, float(score)))
         hits.reverse()
         return sorted(hits, key=lambda hit: -hit.score)[: options.limit or 10]
@@ -193,8 +214,27 @@ class FakeHost:
         self._check("memory.get", "memory:read")
         return self._item(id)
 
+    def _update(self, id: str, content: str, from_version: int | None) -> int:
+        self._check("memory.update", "memory:write")
+        item = self._item(id)
+        if item.content != content:
+            if from_version not in (None, item.version):
+                raise _err("Conflict", f"memory '{id}' is at version {item.version}")
+            earlier = self._earlier.setdefault(id, [])
+            earlier.insert(0, shapes.Version(item.version, item.content, item.updated_ms))
+            del earlier[10:]
+            item.content, item.version, item.updated_ms = content, item.version + 1, _now()
+        version: int = item.version
+        return version
+
+    def _versions(self, id: str) -> list[Any]:
+        self._check("memory.versions", "memory:read")
+        item = self._item(id)
+        return [shapes.Version(item.version, item.content, item.updated_ms), *self._earlier.get(id, [])]
+
     def _forget(self, id: str) -> None:
         self._check("memory.forget", "memory:write")
+        self._earlier.pop(id, None)
         del self.items[self._item(id).id]
 
     def _tag(self, id: str, tag: str) -> None:
@@ -206,10 +246,43 @@ class FakeHost:
             raise _err("NotFound", f"no memory '{id}'")
         return self.items[id]
 
+    def _spawn_child(self) -> Any:
+        return SimpleNamespace(
+            NewChild=shapes.NewChild,
+            spawn=self._spawn,
+            await_=lambda ids, timeout_ms: self._children("await", ids),
+            check=lambda ids: self._children("check", ids),
+            cancel=lambda id: self._children("cancel", [id]) and None,
+        )
+
+    def _spawn(self, new: Any) -> str:
+        self._check("spawn_child.spawn", f"spawn-child:{new.faculty}")
+        child = shapes.Child(f"c{len(self.children) + 1}", new.faculty, shapes.ChildState.COMPLETED, True, "")
+        try:
+            if self._worker is None:
+                raise errors.Unavailable("the fake host has nobody who does it; give it one with add_worker")
+            answer = self._worker(new.faculty, new.description, json.loads(new.params))
+            if isinstance(answer, dict):
+                child.data = json.dumps(answer)
+            else:
+                child.summary = str(answer)
+        except errors.Error as error:
+            child.state, child.success, child.error = shapes.ChildState.FAILED, False, str(error)
+        self.children.append(child)
+        return child.id
+
+    def _children(self, function: str, ids: list[str]) -> list[Any]:
+        self._check(f"spawn_child.{function}", "spawn-child")
+        known = {child.id: child for child in self.children}
+        for id in ids:
+            if id not in known:
+                raise _err("NotFound", f"this work has no child '{id}'")
+        return [known[id] for id in ids]
+
     def _llm(self) -> Any:
         names = ("Request", "Message", "Role", "Content_Text")
         return SimpleNamespace(
-            complete=self._complete, list_models=self._models, **{n: getattr(shapes, n) for n in names}
+            complete=self._complete, embed=self._embed, list_models=self._models, **{n: getattr(shapes, n) for n in names}
         )
 
     def _complete(self, request: Any) -> Any:
@@ -219,6 +292,14 @@ class FakeHost:
             raise _err("Unavailable", "the fake host has no answer left; give it one with add_answer")
         message = shapes.Message(shapes.Role.ASSISTANT, [shapes.Content_Text(self._answers.pop(0))])
         return shapes.Response(message, shapes.StopReason_EndTurn(), shapes.Usage(), "fake:model")
+
+    def _embed(self, texts: list[str]) -> Any:
+        """Vectors of the letters that a text has: good for texts of the same letters only."""
+        self._check("llm.embed", "llm:embed")
+        if not 1 <= len(texts) <= 256 or any(not t.strip() or len(t.encode()) > 64 * 1024 for t in texts):
+            raise _err("Invalid", "1 to 256 texts are embedded, none of them blank or longer than 64 KiB")
+        vectors = [[float(t.lower().count(letter)) for letter in string.ascii_lowercase] for t in texts]
+        return shapes.Embeddings("fake:letters", vectors, shapes.Usage())
 
     def _models(self) -> list[str]:
         self.asked.append("llm.list_models")

@@ -29,6 +29,7 @@ INTERFACES = {
     "ledger": "animus:ledger/ledger",
     "memory": "animus:memory/memory",
     "tool": "animus:tool/tool",
+    "spawn-child": "animus:spawn-child/spawn-child",
 }
 """What a capability of the manifest imports. Others have no Python form yet."""
 VERSION = "@0.1.0"

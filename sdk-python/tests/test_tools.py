@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from animus import errors, ledger, llm, memory, tools  # noqa: E402
+from animus import children, errors, ledger, llm, memory, tools  # noqa: E402
 from animus.plugin import ToolOutput  # noqa: E402
 from animus.testing import FakeHost  # noqa: E402
 
@@ -176,6 +176,26 @@ class Looks(Host):
 
 
 class Others(Host):
+    def test_children(self) -> None:
+        def work(faculty: str, description: str, params: dict[str, typing.Any]) -> typing.Any:
+            if description == "fail":
+                raise errors.Invalid("no")
+            return {"faculty": faculty, **params} if params else description.upper()
+
+        self.host.add_worker(work)
+        ids = [children.spawn("assistant", "a"), children.spawn("assistant", "fail"), children.spawn("x", "b", {"n": 1})]
+        first, failed, last = children.await_(ids)
+        self.assertEqual((first.state, first.success, first.summary), ("completed", True, "A"))
+        self.assertEqual((failed.state, failed.success, failed.error), ("failed", False, "no"))
+        self.assertEqual(last.data, {"faculty": "x", "n": 1})
+        self.assertEqual(children.check(ids[0])[0], first)
+        children.cancel(ids[0])
+        with self.assertRaises(errors.NotFound):
+            children.await_(["c9"])
+        self.host.deny("spawn-child:x")
+        with self.assertRaises(errors.Denied):
+            children.spawn("x", "c")
+
     def test_the_ledger(self) -> None:
         self.assertEqual(ledger.append("finding", "it rains"), 1)
         ledger.append("step", "went home")
@@ -194,12 +214,27 @@ class Others(Host):
         memory.tag(id, "warm")
         found = memory.recall("tea", tags=["warm"])
         self.assertEqual([(i.id, i.kind, i.score) for i in found], [(id, "preference", 1.0)])
+        self.assertEqual(memory.recall(source="nobody"), [])
+        self.assertEqual(memory.recall(until_ms=1), [])
+        self.assertEqual(memory.update(id, "tea without milk", 1), 2)
+        self.assertEqual(memory.update(id, "tea without milk", 1), 2)
+        with self.assertRaises(errors.Conflict):
+            memory.update(id, "coffee", 1)
+        self.assertEqual([(v.version, v.content) for v in memory.versions(id)], [(2, "tea without milk"), (1, "tea with milk")])
+        self.assertEqual(memory.get(id).version, 2)
         memory.forget(id)
         with self.assertRaises(errors.NotFound):
             memory.get(id)
 
     def test_models(self) -> None:
         self.host.add_answer("blue")
+        near = llm.embed(["tea", "eat", "milk"])
+        self.assertEqual(near.vectors[0], near.vectors[1])
+        self.assertNotEqual(near.vectors[0], near.vectors[2])
+        with self.assertRaises(errors.Invalid):
+            llm.embed([" "])
+        with self.assertRaises(errors.Invalid):
+            llm.embed("one text")
         answer = llm.complete("Name a colour.", model="fast", max_tokens=5)
         self.assertEqual((str(answer), answer.stop), ("blue", "end-turn"))
         self.assertEqual((self.host.requests[0].model, self.host.requests[0].max_tokens), ("fast", 5))

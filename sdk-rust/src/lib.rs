@@ -39,6 +39,7 @@
 //! | ask a model | [`llm`] | `llm` |
 //! | call other plugins' tools | [`tools`] | `tool` |
 //! | have an interpreter run code | [`code`] | `interpreter` |
+//! | give work to other faculties | [`children`] | `spawn-child` |
 //! | write and read the work's ledger | [`ledger`] | `ledger` |
 //! | remember beyond the work | [`memory`] | `memory` |
 //! | speak HTTP | [`http`] | `http` |
@@ -54,6 +55,7 @@
 #[doc(hidden)]
 pub mod bindings;
 
+pub mod children;
 pub mod code;
 pub mod config;
 pub mod engage;

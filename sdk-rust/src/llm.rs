@@ -3,7 +3,8 @@
 use crate::{Error, Result, host::llm as host};
 
 pub use crate::bindings::imports::animus::llm::llm::{
-    Content, Event, Image, Message, Request, Response, Role, StopReason, ToolDefinition, ToolResult, ToolUse, Usage,
+    Content, Embeddings, Event, Image, Message, Request, Response, Role, StopReason, ToolDefinition, ToolResult,
+    ToolUse, Usage,
 };
 
 impl Default for Request {
@@ -67,6 +68,16 @@ pub fn stream(request: &Request) -> Result<impl Iterator<Item = Result<Event>>> 
         ended = !matches!(piece, Some(Ok(_)));
         piece
     }))
+}
+
+/// Where each of 1 to 256 texts points, by the models of the role `embed`: texts that say alike things point alike ways.
+/// No text is blank or longer than 64 KiB.
+///
+/// # Errors
+/// [`Error::Denied`] when the role `embed` is not granted; [`Error::Invalid`]; [`Error::BudgetExhausted`];
+/// [`Error::Unavailable`].
+pub fn embed(texts: &[String]) -> Result<Embeddings> {
+    host::embed(texts).map_err(Error::from_host)
 }
 
 /// The roles and aliases that this plugin may use.

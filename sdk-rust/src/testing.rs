@@ -17,6 +17,7 @@
 //!
 //! Files are those of the machine: have what reads them take the folder.
 
+mod children;
 mod memories;
 pub(crate) mod seam;
 
@@ -31,11 +32,12 @@ use serde_json::{Value, json};
 
 use crate::{
     Annotations, Denial, Error, Gate, Result, Tool, ToolOutput, Unlock,
+    children::{Child, NewChild},
     code::{Outcome, Program},
     engage::{Engagement, Options},
     http,
     ledger::{Entry, EntryType, Filter},
-    llm::{Content, Message, Request, Response, Role, StopReason, Usage},
+    llm::{Content, Embeddings, Message, Request, Response, Role, StopReason, Usage},
     memory::Item,
     tool::{Definition, IntoOutput},
 };
@@ -48,6 +50,8 @@ type Loop = Rc<dyn Fn(&Options) -> Result<Engagement>>;
 
 /// The longest ledger entry and memory, in bytes, as in the host.
 const LONGEST: usize = 64 << 10;
+/// The most texts of one embedding.
+const MOST_TEXTS: usize = 256;
 /// The most ledger entries of one answer, as in the host.
 const MOST_ENTRIES: usize = 1_000;
 
@@ -68,6 +72,7 @@ struct State {
     config: BTreeMap<String, String>,
     interpreters: BTreeMap<String, Interpreter>,
     engage: Option<Loop>,
+    worker: Option<children::Worker>,
     web: Option<Web>,
     answers: RefCell<VecDeque<Result<Response>>>,
     seen: RefCell<Seen>,
@@ -83,6 +88,7 @@ struct Seen {
     programs: Vec<(String, Program)>,
     fetches: Vec<http::Request>,
     entries: Vec<Entry>,
+    children: Vec<(NewChild, Child)>,
 }
 
 thread_local! {
@@ -96,7 +102,7 @@ impl FakeHost {
     }
 
     /// Grants these and no others, in the words of grants: `ledger:append`, `ledger:read`, `memory:read`,
-    /// `memory:write`, `llm:fast`, `tool:fs.read_file`, `interpreter:python`, `http:GET example.org:443`; a `*` at the end stands for anything. The
+    /// `memory:write`, `llm:fast`, `tool:fs.read_file`, `interpreter:python`, `spawn-child:assistant`, `http:GET example.org:443`; a `*` at the end stands for anything. The
     /// rest is refused with [`Error::Denied`]. Configuration needs no grant.
     pub fn grant<C: Into<String>>(mut self, capabilities: impl IntoIterator<Item = C>) -> Self {
         self.0.granted.get_or_insert_default().extend(capabilities.into_iter().map(Into::into));
@@ -148,6 +154,13 @@ impl FakeHost {
         self
     }
 
+    /// Has children done by this function, each when it is spawned: what it returns is the child's summary, and an error
+    /// makes it a child that failed.
+    pub fn worker(mut self, work: impl Fn(&NewChild) -> Result<String> + 'static) -> Self {
+        self.0.worker = Some(Rc::new(work));
+        self
+    }
+
     /// Has an interpreter, such as `python`.
     pub fn interpreter(mut self, name: &str, run: impl Fn(&Program) -> Result<Outcome> + 'static) -> Self {
         self.0.interpreters.insert(name.to_owned(), Rc::new(run));
@@ -188,6 +201,11 @@ impl Serving {
     /// The agent loops that were begun.
     pub fn engagements(&self) -> Vec<Options> {
         self.0.seen.borrow().engagements.clone()
+    }
+
+    /// The children that were spawned, each with how it ended.
+    pub fn children(&self) -> Vec<(NewChild, Child)> {
+        self.0.seen.borrow().children.clone()
     }
 
     /// The programs that were run, each with its interpreter.
@@ -275,6 +293,27 @@ impl State {
         self.seen().requests.push(request.clone());
         let answer = self.answers.borrow_mut().pop_front();
         answer.unwrap_or_else(|| Err(Error::unavailable("the fake host has no answer left: FakeHost::answer adds one")))
+    }
+
+    /// Vectors of the letters that a text has: the fake of an embedder, good for texts of the same letters only.
+    fn embed(&self, texts: &[String]) -> Result<Embeddings> {
+        self.check("llm:embed")?;
+        if texts.is_empty() || texts.len() > MOST_TEXTS || texts.iter().any(|text| text.trim().is_empty()) {
+            return Err(Error::invalid(format!("1 to {MOST_TEXTS} texts are embedded, none of them blank")));
+        }
+        if texts.iter().any(|text| text.len() > LONGEST) {
+            return Err(Error::invalid(format!("a text to embed has at most {LONGEST} bytes")));
+        }
+        let vector = |text: &String| {
+            let mut vector = vec![0.0; 27];
+            for byte in text.bytes() {
+                let place = byte.to_ascii_lowercase().wrapping_sub(b'a').min(26);
+                vector[usize::from(place)] += 1.0;
+            }
+            vector
+        };
+        let usage = Usage { input_tokens: 0, output_tokens: 0, cached_tokens: 0, cost_microusd: None };
+        Ok(Embeddings { model: "fake:letters".to_owned(), vectors: texts.iter().map(vector).collect(), usage })
     }
 
     fn models(&self) -> Vec<String> {

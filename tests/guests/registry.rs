@@ -29,8 +29,9 @@ macro_rules! foreach_net_tool {
 macro_rules! foreach_probe_tool {
     ($do:ident) => {
         $do! {
-            code_run, engage_run, flood, ledger_append, ledger_formatted, ledger_read, llm_complete, llm_list_models,
-            llm_open_stream, memory_forget, memory_get, memory_recall, memory_store, memory_tag, swallow_a_denial,
+            child_await, child_cancel, child_check, child_spawn, code_run, engage_run, flood, ledger_append,
+            ledger_formatted, ledger_read, llm_complete, llm_embed, llm_list_models, llm_open_stream, memory_forget,
+            memory_get, memory_recall, memory_store, memory_tag, memory_update, memory_versions, swallow_a_denial,
             tool_call, tool_describe, tool_list
         }
     };

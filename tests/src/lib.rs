@@ -14,6 +14,7 @@ mod contracts;
 mod guests;
 mod host;
 mod models;
+pub mod postgres;
 mod python;
 
 pub use agent::Agent;

@@ -8,14 +8,21 @@ use std::{
 use animus_core::{
     Error,
     llm::{
-        Content, Message, ModelInfo, Models, Request, Response, ResponseStream, Role, Stop, StreamEvent, ToolInput,
-        ToolUse, Usage,
+        Content, Embeddings, Message, ModelInfo, Models, Request, Response, ResponseStream, Role, Stop, StreamEvent,
+        ToolInput, ToolUse, Usage,
     },
 };
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Laconic;
+
+/// Vectors that tell how long a text is, and nothing else.
+fn embeddings(texts: &[String]) -> Embeddings {
+    let vectors: Vec<Vec<f32>> = texts.iter().map(|text| vec![1.0, text.len() as f32]).collect();
+    let usage = Usage { input_tokens: 1, ..Usage::default() };
+    Embeddings { model: "test:laconic".to_owned(), dims: 2, vectors, usage, cost_microusd: None }
+}
 
 fn answer() -> Response {
     Response {
@@ -49,6 +56,10 @@ impl Models for Laconic {
 
     async fn complete(&self, _: Request, _: CancellationToken) -> Result<Response, Error> {
         Ok(answer())
+    }
+
+    async fn embed(&self, _: &str, texts: &[String], _: CancellationToken) -> Result<Embeddings, Error> {
+        Ok(embeddings(texts))
     }
 }
 
@@ -111,5 +122,9 @@ impl Models for Scripted {
 
     async fn complete(&self, request: Request, _: CancellationToken) -> Result<Response, Error> {
         Ok(self.answer(request))
+    }
+
+    async fn embed(&self, _: &str, texts: &[String], _: CancellationToken) -> Result<Embeddings, Error> {
+        Ok(embeddings(texts))
     }
 }

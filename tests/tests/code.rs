@@ -15,6 +15,7 @@ use animus_core::{
     event::{Event, Watcher},
     journal::Record,
     limits::Limits,
+    work::WorkFilter,
 };
 use animus_tests::{Agent, TestHost, manifest_of, shipped};
 use serde_json::{Value, json};
@@ -555,4 +556,54 @@ async fn a_prepared_instance_serves_its_own_principal_only() {
         assert!(matches!(memory, Error::BudgetExhausted(_)), "{memory:?}");
         assert_eq!(host.value("return len(bytearray(200 << 20))").await, 200 << 20);
     }
+}
+
+#[tokio::test]
+async fn programs_give_work_to_children_as_far_as_whoever_has_them_run_may() {
+    let host = TestHost::with_python().await;
+    let grant = format!("{READER}\nspawn-child = {{ faculties = ['assistant'], max = 2 }}");
+    let worker = agent(&host, &grant).await;
+    let told = worker
+        .code(
+            r#"
+from animus import children, errors
+id = children.spawn("assistant", "look at it", {"max_turns": 3}, max_tokens=500)
+before = children.check(id)[0]
+told = {}
+try:
+    children.await_([id], timeout=0)
+except errors.Timeout as error:
+    told["named"] = id in str(error)
+for wrong in ("admin", "assistant"):
+    try:
+        children.spawn(wrong, "x")
+        children.spawn(wrong, "x")
+    except errors.Error as error:
+        told[wrong] = type(error).__name__
+try:
+    children.check("018f0000-0000-7000-8000-000000000000")
+except errors.NotFound:
+    told["foreign"] = "NotFound"
+children.cancel(id)
+told["states"] = [before.state, children.await_(id)[0].state]
+return told
+"#,
+        )
+        .await;
+    let expected = json!({
+        "named": true, "admin": "Denied", "assistant": "BudgetExhausted", "foreign": "NotFound",
+        "states": ["queued", "cancelled"],
+    });
+    assert_eq!(serde_json::from_str::<Value>(&told.text).unwrap(), expected, "{}", told.text);
+    let children =
+        host.tenant().works(WorkFilter { parent: Some(worker.work()), ..WorkFilter::default() }).await.unwrap();
+    assert_eq!(children.len(), 2, "one was spawned and cancelled, one was spawned before the number was reached");
+    let first = children.last().unwrap();
+    assert_eq!((first.params["max_turns"].as_u64(), first.allowance.tokens), (Some(3), Some(500)));
+    let cap = first.cap.as_ref().unwrap();
+    assert!(cap.tool.iter().all(|tool| tool.to_string().starts_with("fs.")) && cap.http.is_none(), "{cap:?}");
+
+    let without = agent(&host, READER).await;
+    let refused = without.code("from animus import children\nchildren.spawn('assistant', 'x')").await;
+    assert!(refused.is_error && refused.text.contains("spawn-child:assistant"), "{}", refused.text);
 }

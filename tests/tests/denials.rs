@@ -27,6 +27,7 @@ ledger = [\"LEDGER\"]
 memory = [\"MEMORY\"]
 tool = [\"other.*\"]
 interpreter = [\"other\"]
+spawn-child = { faculties = [\"other\"], max = 1 }
 ";
 
 /// What becomes of a call under a grant of the same interface that does not hold what the call needs.
@@ -35,19 +36,23 @@ enum Under {
     Denied(&'static str),
     /// Answered with nothing, because there is nothing that the caller may see.
     Nothing,
+    /// Not found, because what is not the caller's own is to it as what is not there.
+    Hidden,
     /// Reached only through a function that is denied. These may only become fewer.
     Unreachable(&'static str),
 }
-use Under::{Denied, Nothing, Unreachable};
+use Under::{Denied, Hidden, Nothing, Unreachable};
+
+const ID: &str = "018f0000-0000-7000-8000-000000000000";
 
 /// Interface, function, the tool of `probe` that calls it, its arguments, what the ledger and memory grants hold then,
 /// and what comes of it.
 #[rustfmt::skip]
 fn matrix() -> Vec<(&'static str, &'static str, &'static str, Value, &'static str, &'static str, Under)> {
-    const ID: &str = "018f0000-0000-7000-8000-000000000000";
     vec![
         ("animus:llm/llm@0.1.0", "complete", "llm_complete", json!({ "model": "planner" }), "read", "read", Denied("llm:planner")),
         ("animus:llm/llm@0.1.0", "open-stream", "llm_open_stream", json!({ "model": "fast", "max_tokens": 11 }), "read", "read", Denied("llm:fast")),
+        ("animus:llm/llm@0.1.0", "embed", "llm_embed", json!({ "text": "x" }), "read", "read", Denied("llm:embed")),
         ("animus:llm/llm@0.1.0", "list-models", "llm_list_models", json!({}), "read", "read", Nothing),
         ("animus:llm/llm@0.1.0", "[method]completion.next", "", json!({}), "read", "read", Unreachable("open-stream")),
         ("animus:ledger/ledger@0.1.0", "append", "ledger_append", json!({ "text": "x" }), "read", "read", Denied("ledger:append")),
@@ -56,12 +61,18 @@ fn matrix() -> Vec<(&'static str, &'static str, &'static str, Value, &'static st
         ("animus:memory/memory@0.1.0", "store", "memory_store", json!({ "text": "x" }), "read", "read", Denied("memory:write")),
         ("animus:memory/memory@0.1.0", "recall", "memory_recall", json!({ "text": "x" }), "read", "write", Denied("memory:read")),
         ("animus:memory/memory@0.1.0", "get", "memory_get", json!({ "id": ID }), "read", "write", Denied("memory:read")),
+        ("animus:memory/memory@0.1.0", "update", "memory_update", json!({ "id": ID, "text": "x" }), "read", "read", Denied("memory:write")),
+        ("animus:memory/memory@0.1.0", "versions", "memory_versions", json!({ "id": ID }), "read", "write", Denied("memory:read")),
         ("animus:memory/memory@0.1.0", "forget", "memory_forget", json!({ "id": ID }), "read", "read", Denied("memory:write")),
         ("animus:memory/memory@0.1.0", "tag", "memory_tag", json!({ "id": ID }), "read", "read", Denied("memory:write")),
         ("animus:tool/tool@0.1.0", "list", "tool_list", json!({}), "read", "read", Nothing),
         ("animus:tool/tool@0.1.0", "describe", "tool_describe", json!({ "name": "probe.flood" }), "read", "read", Denied("tool:probe.flood")),
         ("animus:tool/tool@0.1.0", "call", "tool_call", json!({ "name": "probe.tool_list" }), "read", "read", Denied("tool:probe.tool_list")),
         ("animus:interpreter/code@0.1.0", "run", "code_run", json!({ "interpreter": "python" }), "read", "read", Denied("interpreter:python")),
+        ("animus:spawn-child/spawn-child@0.1.0", "spawn", "child_spawn", json!({ "faculty": "research" }), "read", "read", Denied("spawn-child:research")),
+        ("animus:spawn-child/spawn-child@0.1.0", "await", "child_await", json!({ "id": ID }), "read", "read", Hidden),
+        ("animus:spawn-child/spawn-child@0.1.0", "check", "child_check", json!({ "id": ID }), "read", "read", Hidden),
+        ("animus:spawn-child/spawn-child@0.1.0", "cancel", "child_cancel", json!({ "id": ID }), "read", "read", Hidden),
         ("animus:faculty/engage@0.1.0", "run", "engage_run", json!({ "model": "planner" }), "read", "read", Denied("llm:planner")),
     ]
 }
@@ -86,7 +97,7 @@ async fn without_a_grant_no_function_links() {
     let host = TestHost::new().await;
     for import in imported_functions() {
         let guest = Guest::text("alone", &import.text, "(i32.const 0)");
-        let request = "[capabilities]\nllm = { roles = [\"fast\"] }\nledger = [\"read\", \"append\"]\nmemory = [\"read\", \"write\"]\ntool = [\"*\"]\ninterpreter = [\"*\"]\n";
+        let request = "[capabilities]\nllm = { roles = [\"fast\"] }\nledger = [\"read\", \"append\"]\nmemory = [\"read\", \"write\"]\ntool = [\"*\"]\ninterpreter = [\"*\"]\nspawn-child = { faculties = [\"*\"] }\n";
         host.install_with(&guest, request, Some(Grant::default())).await;
         let what = format!("{}.{}", import.interface, import.function);
         let Err(Error::Denied(denial)) = host.call("alone.go", json!({})).await else {
@@ -113,7 +124,8 @@ async fn with_the_wrong_grant_every_function_is_denied() {
             .replace("fast", "*")
             .replace("= 10", "= 10000")
             .replace("other.*", "*")
-            .replace("[\"other\"]", "[\"*\"]");
+            .replace("[\"other\"]", "[\"*\"]")
+            .replace("max = 1 }", "max = 4 }");
         let grant = Grant::parse_toml(&narrow.replace("[capabilities]\n", "")).unwrap();
         host.install_with(&probe, &request, Some(grant)).await;
         let result = host.call(&format!("probe.{tool}"), args).await;
@@ -125,6 +137,10 @@ async fn with_the_wrong_grant_every_function_is_denied() {
                     assert_eq!(denial.gate, Gate::Grant, "{what}: {denial:?}");
                     assert!(denial.command.is_some(), "{what}: the operator is not told what to type");
                 }
+                other => panic!("{what}: {other:?}"),
+            },
+            Hidden => match result {
+                Err(Error::NotFound(text)) => assert!(text.contains(ID), "{what}: {text}"),
                 other => panic!("{what}: {other:?}"),
             },
             Nothing => assert!(!result.unwrap().text.contains("probe"), "{what}"),

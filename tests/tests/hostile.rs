@@ -657,6 +657,7 @@ ledger = [\"read\"]
 memory = [\"read\"]
 llm = { roles = [\"fast\"] }
 interpreter = [\"python\"]
+spawn-child = { faculties = [\"research\"] }
 ";
 
     #[tokio::test(flavor = "multi_thread")]

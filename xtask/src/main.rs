@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod demo;
 mod policy;
+mod postgres;
 mod sh;
 mod test;
 mod wit;

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::sh;
+use crate::{postgres, sh};
 
 /// What to test.
 #[derive(Args)]
@@ -18,12 +18,18 @@ pub(crate) struct Test {
 impl Test {
     pub(crate) fn run(self, root: &Path) -> Result<()> {
         let mut host = sh::cargo(root, &["test", "--locked"]);
+        // Lives until the tests have ended.
+        let postgres = postgres::Server::unless_named(root)?;
+        if let Some(server) = &postgres {
+            host.env(postgres::VARIABLE, server.url());
+        }
         if self.args.is_empty() {
             host.arg("--workspace");
         } else {
             return sh::run("host tests", host.args(self.args));
         }
         sh::run("host tests", &mut host)?;
+        drop(postgres);
         for (what, folder) in [("SDK tests", "sdk-rust"), ("plugin tests", "plugins")] {
             let mut native = sh::cargo(&root.join(folder), &["test", "--locked", "--workspace"]);
             // Their own folder: another set of features must not rebuild the host's dependencies.

@@ -3,7 +3,7 @@
 use animus_core::{
     Result,
     budget::{Amount, Budget, Reservation},
-    llm::{Content, Message, ModelInfo, Price, Request, Response, ToolInput, Usage},
+    llm::{Content, Embeddings, Message, ModelInfo, Price, Request, Response, ToolInput, Usage},
 };
 
 use crate::conversation::Conversation;
@@ -22,7 +22,8 @@ pub(crate) fn message_tokens(message: &Message) -> u64 {
     message.content.iter().map(content_tokens).sum()
 }
 
-fn content_tokens(content: &Content) -> u64 {
+/// The estimated tokens of one part of a message.
+pub(crate) fn content_tokens(content: &Content) -> u64 {
     match content {
         Content::Text { text } => tokens_of(text.len()),
         Content::Image(_) => IMAGE_TOKENS,
@@ -77,6 +78,13 @@ impl Charge {
         Ok(Self { reservation, price: model.price, estimate, dispatched: false })
     }
 
+    /// Reserves the estimated tokens of so many bytes of text. Fails with `BudgetExhausted`, and only so.
+    pub(crate) fn for_embeddings(budget: &Budget, bytes: usize, model: &ModelInfo) -> Result<Self> {
+        let estimate = Usage { input_tokens: tokens_of(bytes), ..Usage::default() };
+        let reservation = Some(budget.reserve(amount(&estimate, model.price.map(|price| price.cost(&estimate))))?);
+        Ok(Self { reservation, price: model.price, estimate, dispatched: false })
+    }
+
     /// The estimated tokens of the request.
     pub(crate) fn estimate(&self) -> u64 {
         self.estimate.input_tokens
@@ -98,6 +106,16 @@ impl Charge {
             self.estimate.output_tokens = tokens_of(json_len(&response.message.content));
         } else if let Some(reservation) = self.reservation.take() {
             reservation.settle(amount(&response.usage, response.cost_microusd));
+        }
+    }
+
+    /// The vendor counted what it embedded. One that reports nothing is charged by estimate, unless it is known to be
+    /// free.
+    pub(crate) fn settle_embeddings(mut self, embeddings: &Embeddings) {
+        if (embeddings.usage.total() > 0 || embeddings.cost_microusd == Some(0))
+            && let Some(reservation) = self.reservation.take()
+        {
+            reservation.settle(amount(&embeddings.usage, embeddings.cost_microusd));
         }
     }
 

@@ -3,7 +3,7 @@
 //! A loop sends its whole conversation in every turn. Whatever is done to the whole of it in every turn makes the last
 //! turn dearer than the first, so a message is put in order once, weighed once and never copied.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use animus_core::{
     id::Digest,
@@ -75,6 +75,30 @@ impl Conversation {
     /// Changes what messages say. Roles, tool requests, and the identifiers and order of results have to stay.
     pub(crate) fn rewrite(&mut self, change: impl FnOnce(&mut [Arc<Message>])) {
         change(self.ordered.messages_mut());
+        self.weigh(0);
+    }
+
+    /// The messages.
+    pub(crate) fn messages(&self) -> &[Arc<Message>] {
+        self.ordered.messages()
+    }
+
+    /// The identifiers of the tool requests in it.
+    pub(crate) fn ids(&self) -> HashSet<String> {
+        self.ordered.asked().clone()
+    }
+
+    /// Puts a user's message in the place of all messages before the place `from`, or before the next of the
+    /// model's where one of the user's stands there.
+    pub(crate) fn keep_from(&mut self, from: usize, first: Message) {
+        self.ordered.keep_from(from, first);
+        self.weigh(0);
+    }
+
+    /// Changes the longest answer, in tokens.
+    pub(crate) fn lengthen(&mut self, max_tokens: u32) {
+        self.frame.max_tokens = Some(max_tokens);
+        self.frame_weight = Weight::of_frame(&self.frame);
         self.weigh(0);
     }
 

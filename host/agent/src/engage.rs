@@ -9,17 +9,21 @@ use animus_core::{
     Denial, Error, Gate, Result,
     event::Event,
     grant::{Capability, Pattern},
-    ledger::Filter,
+    ledger::{Entry, Filter},
     llm::{Message, Request, Response, Role, Stop, ToolDefinition, ToolUse},
     services::{Ending, EngageOptions, Engagement, Principal, Services as _},
     tool::Tool,
 };
 
-use crate::{conversation::Conversation, focus::Focus};
+use tracing::Instrument as _;
 
+use crate::{conversation::Conversation, focus::Focus, measure, spans};
+
+mod children;
 mod context;
 mod engine_tools;
 mod execute_code;
+mod hygiene;
 pub(crate) mod pages;
 pub mod pairing;
 mod prompt;
@@ -40,6 +44,7 @@ pub(crate) async fn run(focus: &Focus, by: &Principal, options: EngageOptions) -
     if by.depth == 0 {
         focus.set_block(block);
     }
+    measure::engaged(&by.tenant, by.authority.plugin().as_str(), turns);
     Ok(Engagement { ending, text, turns, tool_calls })
 }
 
@@ -59,6 +64,22 @@ struct Engage<'a> {
     conversation: Conversation,
     /// The largest request, in tokens: what the window leaves beside the longest answer.
     room: u64,
+    /// From this size on the conversation is made shorter, in tokens.
+    threshold: u64,
+    /// What the model can take and answer together, in tokens.
+    window: u64,
+    /// The vendor refused the last request as too long.
+    overflowed: bool,
+    /// What stands for the messages that went.
+    context: context::Context,
+    /// How many ledger entries of the focus were looked at.
+    seen: u64,
+    /// The newest entries that were appended since the loop began; more than stand in a message are not kept.
+    appended: Vec<Entry>,
+    /// Turns without a ledger entry.
+    idle: u32,
+    /// Turns in a row with arguments that could not be read.
+    malformed: u32,
     max_turns: u32,
     /// Identifiers of tool requests so far.
     ids: HashSet<String>,
@@ -107,6 +128,14 @@ impl<'a> Engage<'a> {
             offered,
             conversation: Conversation::new(request),
             room: model.context_window.saturating_sub(max_tokens.into()),
+            threshold: hygiene::threshold(model.context_window, focus.cx().faculty.engage.compact_threshold),
+            window: model.context_window,
+            overflowed: false,
+            context: context::Context::default(),
+            seen: focus.appended(u64::MAX).0,
+            appended: Vec::new(),
+            idle: 0,
+            malformed: 0,
             max_turns: max_turns.unwrap_or(TURNS).min(MOST_TURNS),
             ids: HashSet::new(),
             repeats: repeat::Repeats::default(),
@@ -123,8 +152,16 @@ impl<'a> Engage<'a> {
             if self.focus.is_cancelled() {
                 return Ok(Ending::Cancelled);
             }
-            if !self.make_room() {
-                return Ok(Ending::ContextFull);
+            let iteration = spans::iteration(self.turns + 1);
+            match self.make_room().instrument(iteration.clone()).await {
+                Err(Error::Cancelled) => return Ok(Ending::Cancelled),
+                room => match room? {
+                    Some(()) => {}
+                    None => {
+                        self.focus.notice("the conversation no longer fits the model's window");
+                        return Ok(Ending::ContextFull);
+                    }
+                },
             }
             let prepared = match self.focus.prepare_next(self.by, &self.conversation).await {
                 Err(Error::BudgetExhausted(why)) => {
@@ -136,16 +173,19 @@ impl<'a> Engage<'a> {
                 prepared => prepared?,
             };
             self.turns += 1;
-            let Response { message, stop, model, .. } = match self.focus.listen(self.by, prepared).await {
-                Err(Error::Cancelled) => return Ok(Ending::Cancelled),
-                Err(Error::Denied(denial)) if denial.gate == Gate::Hook => return Ok(self.blocked(*denial)),
-                Err(error) if error.is_context_overflow() => {
-                    // Estimates err; the vendor's word counts. Every time this leaves less room, so it comes to an end.
-                    self.room = self.conversation.weight().tokens.saturating_mul(3) / 4;
-                    continue;
-                }
-                response => response?,
-            };
+            let Response { message, stop, model, .. } =
+                match self.focus.listen(self.by, prepared).instrument(iteration.clone()).await {
+                    Err(Error::Cancelled) => return Ok(Ending::Cancelled),
+                    Err(Error::Denied(denial)) if denial.gate == Gate::Hook => return Ok(self.blocked(*denial)),
+                    Err(error) if error.is_context_overflow() => {
+                        // Estimates err; the vendor's word counts. Every time this leaves less room, so it comes to an end.
+                        self.room = self.conversation.weight().tokens.saturating_mul(3) / 4;
+                        self.overflowed = true;
+                        continue;
+                    }
+                    response => response?,
+                };
+            self.overflowed = false;
             let message = pairing::adopt(message, &mut self.ids);
             let text = message.text();
             self.focus.tell(Event::Message { turn: self.turns, text: text.clone(), stop: stop.clone(), model });
@@ -170,9 +210,14 @@ impl<'a> Engage<'a> {
                 }
                 return Ok(Ending::Done);
             }
-            let answers = self.answer(&requests, &stop).await;
+            measure::turn(&self.by.tenant, self.by.authority.plugin().as_str(), requests.len());
+            let answers = self.answer(&requests, &stop).instrument(iteration).await;
             self.tool_calls = self.tool_calls.saturating_add(u32::try_from(requests.len()).unwrap_or(u32::MAX));
-            self.conversation.extend([message, Message { role: Role::User, content: answers.results }]);
+            let mut content = answers.results;
+            content.extend(self.nudge());
+            self.conversation.extend([message, Message { role: Role::User, content }]);
+            self.end_turn();
+            self.lengthen_answers(&requests, &stop)?;
             self.renew();
             if let Some(ending) = self.turn_over(&text, requests.len()).await? {
                 return Ok(ending);
@@ -209,16 +254,6 @@ impl<'a> Engage<'a> {
         let offered = offered(self.focus, self.by, &self.patterns);
         self.conversation.reframe(system, offered.values().map(|tool| definition(tool)).collect());
         self.offered = offered;
-    }
-
-    fn make_room(&mut self) -> bool {
-        let dropped = context::fit(&mut self.conversation, self.room, &mut self.focus.pages());
-        match dropped {
-            None => self.focus.notice("the conversation no longer fits the model's window"),
-            Some(0) => {}
-            Some(n) => self.focus.notice(format!("{n} old tool results were dropped to make room")),
-        }
-        dropped.is_some()
     }
 }
 

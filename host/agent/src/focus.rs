@@ -6,33 +6,38 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use animus_core::{
     Denial, Error, Gate, Result, Unlock,
     budget::{Allowance, Amount, Budget},
     event::Event,
-    grant::Capability,
+    grant::{Capability, Grant},
     id::{Digest, FocusId, WorkId},
     journal::{EffectKind, Intent, Outcome},
     plugins::PluginSet,
     services::{CallContext, Ending},
     store::Journal,
     tool::{Output, Tool},
+    trace,
     work::Lease,
 };
 use futures::FutureExt as _;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument as _, Span};
 
-use self::{code::Sessions, hooks::Counts, skills::Active};
-use crate::{engage::pages::Pages, hooks::Chain, run::RunContext};
+use self::{children::Children, code::Sessions, hooks::Counts, noted::Noted, skills::Active};
+use crate::{engage::pages::Pages, hooks::Chain, measure, run::RunContext, spans};
 
+mod children;
 mod code;
 mod hooks;
+mod memory;
 mod model;
+mod noted;
 mod plugins;
 mod services;
 mod skills;
@@ -66,6 +71,8 @@ struct Inner {
     /// The right to write for this focus.
     lease: Lease,
     journal: Option<Arc<dyn Journal>>,
+    /// The most that it may hold.
+    cap: Option<Arc<Grant>>,
     /// Draws from the run's budget and has no limit of its own: it counts what this focus spent.
     spending: Budget,
     cancel: CancellationToken,
@@ -74,7 +81,9 @@ struct Inner {
     tasks: TaskTracker,
     pages: Mutex<Pages>,
     sessions: Mutex<Sessions>,
+    children: Mutex<Children>,
     active: Mutex<Active>,
+    noted: Mutex<Noted>,
     /// Held while skills become active, so that two calls of one turn do not activate the same one.
     activating: tokio::sync::Mutex<()>,
     /// How often it gained a skill or a plugin.
@@ -117,18 +126,29 @@ impl Focus {
     /// The host's side of a focus, which the store has begun.
     #[must_use]
     pub fn new(cx: RunContext, work: WorkId, lease: Lease) -> Self {
+        Self::capped(cx, work, lease, None)
+    }
+
+    /// The same for a focus that may hold no more than `cap`, whatever its faculty is granted.
+    pub(crate) fn capped(cx: RunContext, work: WorkId, lease: Lease, cap: Option<Arc<Grant>>) -> Self {
         let journal: Arc<dyn Journal> = cx.tenant.clone();
-        Self::build(cx, work, lease, Some(journal))
+        Self::build(cx, work, lease, Some(journal), cap)
     }
 
     /// The same without a journal, for measuring what a call costs by itself. Nothing can be recovered or audited from
     /// such a run; `animus` never makes one outside its benches.
     #[must_use]
     pub fn unjournaled(cx: RunContext, work: WorkId, id: FocusId) -> Self {
-        Self::build(cx, work, Lease { focus: id, token: 1 }, None)
+        Self::build(cx, work, Lease { focus: id, token: 1 }, None, None)
     }
 
-    fn build(cx: RunContext, work: WorkId, lease: Lease, journal: Option<Arc<dyn Journal>>) -> Self {
+    fn build(
+        cx: RunContext,
+        work: WorkId,
+        lease: Lease,
+        journal: Option<Arc<dyn Journal>>,
+        cap: Option<Arc<Grant>>,
+    ) -> Self {
         let inner = Inner {
             chain: cx.hooks.chain(&*cx.plugins),
             counts: Mutex::default(),
@@ -139,7 +159,9 @@ impl Focus {
             tasks: TaskTracker::new(),
             pages: Mutex::default(),
             sessions: Mutex::default(),
+            children: Mutex::default(),
             active: Mutex::default(),
+            noted: Mutex::default(),
             activating: tokio::sync::Mutex::default(),
             gains: AtomicU64::default(),
             plugins: Mutex::new(cx.plugins.clone()),
@@ -148,6 +170,7 @@ impl Focus {
             work,
             lease,
             journal,
+            cap,
         };
         Self(Arc::new(inner), Watching::On)
     }
@@ -162,12 +185,17 @@ impl Focus {
             parent,
             cancel,
             workspace: self.0.cx.workspace.clone(),
+            cap: self.0.cap.clone(),
             services: Arc::new(self.clone()),
         }
     }
 
     pub(crate) fn cx(&self) -> &RunContext {
         &self.0.cx
+    }
+
+    fn spending(&self) -> &Budget {
+        &self.0.spending
     }
 
     /// What this focus spent so far.
@@ -234,6 +262,7 @@ impl Focus {
     /// Whether this run may call a tool, as far as the run goes: a plugin's own grant is another matter.
     pub(crate) fn in_reach(&self, tool: &str) -> bool {
         self.0.cx.tools.as_ref().is_none_or(|patterns| patterns.iter().any(|p| p.matches(tool)))
+            && self.0.cap.as_ref().is_none_or(|cap| cap.allows(&Capability::Tool(tool.to_owned())))
     }
 
     /// Calls a tool, unless this run may not.
@@ -248,7 +277,9 @@ impl Focus {
             return Err(unknown_tool(&name, known));
         }
         if !self.in_reach(&name) {
-            let command = Some(format!("repeat the run with --tool '{name}'"));
+            // What the work was submitted with cannot be widened.
+            let capped = self.0.cap.as_ref().is_some_and(|cap| !cap.allows(&Capability::Tool(name.clone())));
+            let command = (!capped).then(|| format!("repeat the run with --tool '{name}'"));
             let capability = Capability::Tool(name).to_string();
             let (gate, unlock) = (Gate::Principal, Unlock::AskOperator);
             return Err(self.refuse(Denial { who: caller, capability, gate, unlock, reason: None, command }).await);
@@ -260,6 +291,7 @@ impl Focus {
             let args = if changed { Value::Object(object.clone()).to_string() } else { args };
             let intent =
                 Intent { kind: EffectKind::Tool, caller, subject: name.clone(), request: bounded(&object), parent };
+            spans::callee(&*plugins, &name);
             let focus = self.clone();
             self.effect(intent, move |acting| async move {
                 let cx = focus.call_context(depth, acting.seq, acting.cancel);
@@ -291,7 +323,23 @@ impl Focus {
         }
     }
 
-    async fn perform<T, F, A>(self, intent: Intent, cancel: CancellationToken, act: A) -> Result<T>
+    /// The deed in its span, which is inside the current one, whichever task it runs in.
+    fn perform<T, F, A>(
+        self,
+        intent: Intent,
+        cancel: CancellationToken,
+        act: A,
+    ) -> impl Future<Output = Result<T>> + Send
+    where
+        A: FnOnce(Acting) -> F + Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+        T: Serialize + Send + Sync + 'static,
+    {
+        let span = spans::effect(&*self.0.cx.models, &intent);
+        self.carry_out(intent, cancel, span.clone(), act).instrument(span)
+    }
+
+    async fn carry_out<T, F, A>(self, intent: Intent, cancel: CancellationToken, span: Span, act: A) -> Result<T>
     where
         A: FnOnce(Acting) -> F + Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -300,6 +348,8 @@ impl Focus {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
+        let begun = Instant::now();
+        let kind = intent.kind;
         let caller = intent.caller.clone();
         let subject = intent.subject.clone();
         let (stop, patience) = match intent.kind {
@@ -307,6 +357,7 @@ impl Focus {
             _ => (cancel.clone(), Duration::ZERO),
         };
         let seq = self.begin(intent).await?;
+        span.record("animus.journal.seq", seq.map(trace::figure));
         let acting = Acting { seq, cancel: stop.clone() };
         let overdue = async {
             cancel.cancelled().await;
@@ -321,6 +372,10 @@ impl Focus {
             }
             () = overdue => Err(Error::Cancelled),
         };
+        if let Err(error) = &result {
+            trace::failed(&span, error);
+        }
+        measure::effect(self.0.cx.tenant.id(), kind, begun.elapsed());
         if let Some(seq) = seq {
             let outcome = match &result {
                 Ok(answer) => Outcome::Ok { response: bounded(answer) },

@@ -22,10 +22,23 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// `cancel` fires when the lease is lost, or somebody asks for the end of the item.
-    pub(crate) fn new(tenant: Arc<dyn Tenant>, lease: Lease, lease_ms: u64, cancel: CancellationToken) -> Self {
+    /// `cancel` fires when the lease is lost, somebody asks for the end of the item, or the host is to `leave` it.
+    pub(crate) fn new(
+        tenant: Arc<dyn Tenant>,
+        lease: Lease,
+        lease_ms: u64,
+        cancel: CancellationToken,
+        leave: Option<CancellationToken>,
+    ) -> Self {
         let lost = Arc::new(AtomicBool::new(false));
         let stop = CancellationToken::new();
+        if let Some(leave) = leave {
+            let (stop, cancel) = (stop.clone(), cancel.clone());
+            tokio::spawn(stop.run_until_cancelled_owned(async move {
+                leave.cancelled().await;
+                cancel.cancel();
+            }));
+        }
         let keep = keep(tenant, lease, lease_ms, cancel, lost.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(keep));
         Self { lost, _stops_when_dropped: stop.drop_guard() }

@@ -7,19 +7,26 @@
 //! code that a faculty calls; see `docs/engage-loop.md`.
 
 mod charge;
+mod content;
+pub mod control;
 mod conversation;
 mod engage;
+pub mod events;
 mod focus;
 pub mod hooks;
 mod lease;
+mod measure;
+pub mod memory;
 mod run;
 mod slot;
+mod spans;
 
 pub use engage::pairing;
 pub use focus::Focus;
 pub use hooks::Hooks;
 pub use lease::LEASE_MS;
 pub use run::{
-    CallReport, RunContext, RunReport, Script, ScriptReport, call_tool, operate, pinned, run, run_claimed, run_script,
+    CallReport, Place, RunContext, RunReport, Script, ScriptReport, Terms, call_tool, operate, pinned, run,
+    run_claimed, run_script,
 };
 pub use slot::Slot;

@@ -1,6 +1,6 @@
 //! One run of one work item, from the store's first mark to its last.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, fmt::Debug, path::PathBuf, sync::Arc};
 
 use animus_core::{
     Error, Result,
@@ -18,10 +18,13 @@ use animus_core::{
     skill::Workshop,
     store::Tenant,
     tool::Output,
+    trace,
     work::{Backoff, Claim, Claimed, Disposal, Host, Lease, NewWork, Settlement, State, Work},
 };
+use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use crate::{
     engage::pages::{FIRST_PAGE, head},
@@ -29,6 +32,7 @@ use crate::{
     hooks::Hooks,
     lease::{Keeper, LEASE_MS},
     slot::Slot,
+    spans,
 };
 
 /// What a run works with.
@@ -110,7 +114,7 @@ pub struct CallReport {
 pub async fn run(cx: RunContext, work: Work) -> RunReport {
     let (watcher, budget) = (cx.watcher.clone(), cx.budget.clone());
     let report = match Begun::begin(cx, &work).await {
-        Ok(begun) => begun.engage().await,
+        Ok(begun) => begun.engage_in_span().await,
         Err(error) => RunReport {
             work: work.id,
             focus: None,
@@ -129,13 +133,39 @@ pub async fn run(cx: RunContext, work: Work) -> RunReport {
 /// Has the faculty of an item that the queue gave out do it: a new focus, or one that lost its host. A failure that another
 /// try may mend is queued again, by `backoff`. As [`run()`] otherwise; the state in the report is that of the item, so a
 /// failed attempt may leave it queued.
-pub async fn run_claimed(cx: RunContext, claimed: Claimed, backoff: Backoff) -> RunReport {
+///
+/// A focus that is let go of ([`Terms::leave`]), or lost to another host, is not over: `Done` is not told then, and the
+/// state in the report is [`State::Running`].
+pub async fn run_claimed(cx: RunContext, claimed: Claimed, terms: Terms) -> RunReport {
     let (watcher, budget) = (cx.watcher.clone(), cx.budget.clone());
-    let mut begun = Begun::of(cx, claimed);
-    begun.backoff = Some(backoff);
-    let report = begun.engage().await;
-    tell_done(&*watcher, &budget, &report);
+    let report = Begun::of(cx, claimed, terms.lease_ms, Some(terms)).engage_in_span().await;
+    if report.state != State::Running {
+        tell_done(&*watcher, &budget, &report);
+    }
     report
+}
+
+/// On which terms a host runs an item of the queue.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// How long the next attempt waits after a failure.
+    pub backoff: Backoff,
+    /// How long the lease lasts without being renewed, in milliseconds; as it was claimed with.
+    pub lease_ms: u64,
+    /// Fires when the host stops: what runs is stopped, and the focus let go of, for another host to go on with.
+    pub leave: CancellationToken,
+    /// A place of its own to work in, where it has one.
+    pub place: Option<Arc<dyn Place>>,
+}
+
+/// A place that was made for one focus to work in.
+#[async_trait]
+pub trait Place: Send + Sync + Debug {
+    /// The focus is over. Clears the place away, or says for the outcome's data where it was left and why.
+    ///
+    /// # Errors
+    /// What kept it from being looked at; it is left as it is then.
+    async fn end(&self) -> Result<Option<Value>>;
 }
 
 fn tell_done(watcher: &dyn Watcher, budget: &Budget, report: &RunReport) {
@@ -165,7 +195,8 @@ pub async fn call_tool(cx: RunContext, name: &str, args: String) -> Result<CallR
     let begun = Begun::hold(cx, new).await?;
     let focus = &begun.focus;
     let call = Call { caller: "operator".into(), parent: None, depth: 0, name: name.to_owned(), args };
-    let output = focus.call(call).await;
+    let span = begun.span.in_scope(|| spans::tool(name, None));
+    let output = focus.call(call).instrument(span).await;
     let state = match &output {
         Ok(output) if output.is_error => State::Failed,
         Ok(_) => State::Completed,
@@ -232,7 +263,8 @@ pub async fn run_script(cx: RunContext, script: Script) -> Result<ScriptReport> 
         depth: 0,
         parent: None,
     };
-    let ran = focus.execute(&by, Execution { interpreter, program, session: None, wall_ms }).await;
+    let span = begun.span.in_scope(|| spans::tool("execute_code", None));
+    let ran = focus.execute(&by, Execution { interpreter, program, session: None, wall_ms }).instrument(span).await;
     let (state, outcome, error) = match &ran {
         Ok(Ran { failure: None, text, .. }) => {
             (State::Completed, Some(json!({ "success": true, "summary": head(text, FIRST_PAGE) })), None)
@@ -260,7 +292,8 @@ pub async fn operate<T>(
 ) -> Result<T> {
     let begun = Begun::hold(cx, NewWork { disposal: Disposal::Held, ..new }).await?;
     let focus = &begun.focus;
-    let done = deed(focus.call_context(0, None, focus.cx().cancel.child_token()), focus.plugins()).await;
+    let cx = focus.call_context(0, None, focus.cx().cancel.child_token());
+    let done = deed(cx, focus.plugins()).instrument(begun.span.clone()).await;
     let state = match &done {
         Ok(_) => State::Completed,
         Err(Error::Cancelled) => State::Cancelled,
@@ -275,24 +308,33 @@ struct Begun {
     focus: Focus,
     work: Work,
     lease: Lease,
-    /// How long the next attempt waits, where there may be one.
-    backoff: Option<Backoff>,
+    /// Where the queue gave it out.
+    terms: Option<Terms>,
     keeper: Keeper,
+    span: Span,
 }
 
 impl Begun {
-    fn of(mut cx: RunContext, claimed: Claimed) -> Self {
-        let Claimed { work, lease, .. } = claimed;
+    fn of(mut cx: RunContext, claimed: Claimed, lease_ms: u64, terms: Option<Terms>) -> Self {
+        let Claimed { work, lease, resumed, .. } = claimed;
         // Whoever takes the item away ends this run of it and nothing else of the process.
         cx.cancel = cx.cancel.child_token();
-        let keeper = Keeper::new(cx.tenant.clone(), lease, LEASE_MS, cx.cancel.clone());
-        Self { focus: Focus::new(cx, work.id, lease), work, lease, backoff: None, keeper }
+        let leave = terms.as_ref().map(|terms| terms.leave.clone());
+        let keeper = Keeper::new(cx.tenant.clone(), lease, lease_ms, cx.cancel.clone(), leave);
+        let span = spans::execute(cx.tenant.id(), &work, lease, resumed);
+        let focus = Focus::capped(cx, work.id, lease, work.cap.clone().map(Arc::new));
+        Self { focus, work, lease, terms, keeper, span }
+    }
+
+    /// Whether this host stops, so that another one is to go on.
+    fn leaves(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.leave.is_cancelled())
     }
 
     async fn begin(cx: RunContext, work: &Work) -> Result<Self> {
         let claim = Claim::held(cx.host.clone(), LEASE_MS, pinned(&*cx.plugins));
         let claimed = cx.tenant.focus_begin(work.id, work.state, &claim).await?;
-        Ok(Self::of(cx, claimed))
+        Ok(Self::of(cx, claimed, LEASE_MS, None))
     }
 
     /// A new item of this process's own.
@@ -301,15 +343,21 @@ impl Begun {
         Self::begin(cx, &work).await
     }
 
+    async fn engage_in_span(self) -> RunReport {
+        let span = self.span.clone();
+        self.engage().instrument(span).await
+    }
+
     async fn engage(self) -> RunReport {
         let Self { focus, work, lease, .. } = &self;
         focus.tell(Event::Started { work: work.id, focus: lease.focus, faculty: work.faculty.clone() });
         let result = have_faculty_engage(focus, work).await;
         let ending = focus.ending();
-        let (state, outcome, mut error) = judge(result, ending, focus.is_cancelled());
+        let (state, mut outcome, mut error) = judge(result, ending, focus.is_cancelled());
         if ending == Some(Ending::Blocked) {
             error = focus.block().map(Error::from).or(error);
         }
+        self.clear_away(&mut outcome).await;
         let value = outcome.as_ref().and_then(|outcome| serde_json::to_value(outcome).ok());
         let (spent, state) = match self.settle(state, value, error.clone()).await {
             Ok((spent, work)) => (spent, work.state),
@@ -324,10 +372,35 @@ impl Begun {
         RunReport { work: work.id, focus: Some(lease.focus), state, ending, summary, data, error, spent }
     }
 
+    /// Ends the place of this focus, if it had one of its own, unless another host goes on there.
+    async fn clear_away(&self, outcome: &mut Option<FacultyOutcome>) {
+        let place = self.terms.as_ref().and_then(|terms| terms.place.as_ref());
+        let Some(place) = place.filter(|_| !self.leaves() && !self.keeper.is_lost()) else { return };
+        self.focus.finish().await;
+        let left = match place.end().await {
+            Ok(None) => return,
+            Ok(Some(left)) => left,
+            Err(error) => json!({ "error": error.to_string() }),
+        };
+        let kept = outcome.get_or_insert_with(|| FacultyOutcome {
+            success: false,
+            summary: "the focus failed; what it did was left where it worked".to_owned(),
+            data: None,
+        });
+        let data = kept.data.get_or_insert_with(|| json!({}));
+        if let Value::Object(data) = data {
+            data.insert("worktree".to_owned(), left);
+        }
+    }
+
     /// Waits for what still runs, then closes the item. Returns what was spent, and the item.
     async fn settle(&self, state: State, outcome: Option<Value>, error: Option<Error>) -> Result<(Amount, Work)> {
         let focus = &self.focus;
         focus.finish().await;
+        focus.settle_children().await;
+        if let Some(error) = &error {
+            trace::failed(&self.span, error);
+        }
         let spent = focus.spent();
         if self.keeper.is_lost() {
             return Err(Error::Conflict(format!(
@@ -335,15 +408,24 @@ impl Begun {
                 self.lease.focus
             )));
         }
-        let retry_in_ms = match (&self.backoff, state) {
-            (Some(backoff), State::Failed) if error.as_ref().is_none_or(may_mend) => {
-                Some(backoff.wait_ms(self.work.attempts))
+        if self.leaves() && state != State::Completed {
+            // Whatever it came to, it came of being stopped.
+            focus.cx().tenant.focus_release(self.lease).await?;
+            return Err(Error::Unavailable(format!(
+                "this host stops; the focus {} was let go of, and another host goes on with it",
+                self.lease.focus
+            )));
+        }
+        let retry_in_ms = match (&self.terms, state) {
+            (Some(terms), State::Failed) if error.as_ref().is_none_or(may_mend) => {
+                Some(terms.backoff.wait_ms(self.work.attempts))
             }
             _ => None,
         };
         let settlement =
             Settlement { outcome, error, tokens: spent.tokens, cost_microusd: spent.microusd, retry_in_ms };
         let work = focus.cx().tenant.focus_end(self.lease, state, settlement).await?;
+        self.span.record("animus.work.state", work.state.as_str());
         Ok((spent, work))
     }
 }
@@ -361,7 +443,8 @@ fn may_mend(error: &Error) -> bool {
 }
 
 async fn have_faculty_engage(focus: &Focus, work: &Work) -> Result<FacultyOutcome> {
-    let faculty = work.faculty.clone();
+    // What was asked for may be a faculty on another plugin, or a kind of work.
+    let faculty = focus.cx().faculty.plugin.as_ref().map_or_else(|| work.faculty.clone(), ToString::to_string);
     let task = Task {
         work_id: work.id.to_string(),
         instruction: work.instruction.clone(),

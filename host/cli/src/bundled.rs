@@ -32,8 +32,6 @@ use crate::{
 pub(crate) const SOURCE: &str = "embedded";
 /// Who installs them, in the audit log.
 const ACTOR: &str = "host";
-/// The names that this home was given, one a line: what the operator removed does not come back by itself.
-const GIVEN: &str = "first-party";
 
 /// Paths and contents.
 type SkillFolder = &'static [(&'static str, &'static [u8])];
@@ -63,6 +61,16 @@ fn policy(name: &str) -> Option<&'static str> {
         "notes" => Some("memory = ['read', 'write']"),
         // It holds nothing; these bound each program, under the limits of whoever has it run.
         "python" => Some("limits = { wall_ms = 600_000, cpu_ms = 300_000, memory_bytes = 536_870_912 }"),
+        // It asks for nothing.
+        "transform" => Some(""),
+        "researcher" => Some(
+            "llm = { roles = ['*'], max_tokens = 16000 }\n\
+             ledger = ['append']\n\
+             tool = ['*']\n\
+             interpreter = ['python']\n\
+             spawn-child = { faculties = ['*'], max = 8 }\n\
+             limits = { wall_ms = 14_400_000 }",
+        ),
         _ => None,
     }
 }
@@ -73,7 +81,7 @@ pub(crate) async fn seed(cx: &Context, tenant: &dyn Tenant) -> Result {
     if skills.is_empty() && due(cx, tenant).await?.is_empty() {
         return Ok(());
     }
-    let path = cx.home.path().join(GIVEN);
+    let path = cx.given()?;
     let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let given = open.during(|| format!("open {}", path.display()))?;
     // Another process may be at it; what it installs is not due any more.
@@ -119,7 +127,7 @@ fn note(given: &mut File, path: &Path, what: &str) -> Result {
 /// The skills that are to be installed: those that this home never had, and those of an older binary that nobody
 /// replaced.
 async fn due_skills(cx: &Context, tenant: &dyn Tenant) -> Result<Vec<SkillFiles>> {
-    let given = fs::read_to_string(cx.home.path().join(GIVEN)).unwrap_or_default();
+    let given = fs::read_to_string(cx.given()?).unwrap_or_default();
     let mut due = Vec::new();
     for (name, files) in SKILLS {
         let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec()));
@@ -141,7 +149,7 @@ async fn due_skills(cx: &Context, tenant: &dyn Tenant) -> Result<Vec<SkillFiles>
 async fn due(cx: &Context, tenant: &dyn Tenant) -> Result<Vec<&'static Embedded>> {
     let installed = tenant.plugins().await?;
     let mut given: BTreeSet<String> =
-        fs::read_to_string(cx.home.path().join(GIVEN)).unwrap_or_default().lines().map(str::to_owned).collect();
+        fs::read_to_string(cx.given()?).unwrap_or_default().lines().map(str::to_owned).collect();
     if installed.is_empty() && tenant.audit_read(1).await?.is_empty() {
         // The store is new, whatever an older one was given.
         given.clear();
@@ -177,7 +185,8 @@ mod tests {
     #[test]
     fn every_plugin_is_granted_exactly_what_its_manifest_requests_except_web_and_hooks() {
         let names: Vec<_> = PLUGINS.iter().map(|plugin| plugin.name).collect();
-        assert_eq!(names, ["assistant", "fs", "guard", "notes", "python", "redact", "web"]);
+        let expected = ["assistant", "fs", "guard", "notes", "python", "redact", "researcher", "transform", "web"];
+        assert_eq!(names, expected);
         for plugin in PLUGINS {
             assert_eq!(Digest::of(plugin.wasm).to_string(), plugin.digest);
             let manifest = Manifest::parse(package::manifest_of(plugin.wasm).unwrap().unwrap()).unwrap();

@@ -7,7 +7,8 @@ mod hooks;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -22,13 +23,16 @@ use animus_llm::LlmConfig;
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-use crate::fault::{During as _, Fault, Result};
+use crate::{
+    fault::{During as _, Fault, Result},
+    telemetry::Settings,
+};
 
 /// The name of the file.
 pub(crate) const FILE: &str = "animus.toml";
 
 /// What the files say, put together.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     /// `[llm]`: models by role, vendors, prices.
@@ -41,6 +45,12 @@ pub(crate) struct Config {
     pub(crate) skills: Skills,
     /// `[hooks]`: how hooks are run.
     pub(crate) hooks: hooks::Hooks,
+    /// `[serve]`: how `animus serve` works; the operator's own file only.
+    pub(crate) serve: Serve,
+    /// `[telemetry]`: what this host tells of itself, and whom. Only the operator's file may hold it.
+    pub(crate) telemetry: Settings,
+    /// `[store]`: where everything is kept.
+    pub(crate) store: Store,
     /// `[ceiling]`: the most that any plugin may be granted; everything when there is no such section.
     pub(crate) ceiling: Option<Grant>,
 }
@@ -66,6 +76,52 @@ impl Budget {
     }
 }
 
+/// How `animus serve` works.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Serve {
+    /// Where the HTTP interface listens; `127.0.0.1:8420` when there is no such key.
+    pub(crate) bind: Option<SocketAddr>,
+    /// At most so many foci at once, 1 to 1,024; 4 when there is no such key.
+    pub(crate) max_concurrent: Option<u32>,
+    /// How long a lease lasts without being renewed, in milliseconds, 1,000 to 3,600,000; 15,000 when there is no such key.
+    pub(crate) lease_ms: Option<u64>,
+    /// How long what runs may go on when the server stops, in milliseconds; 30,000 when there is no such key.
+    pub(crate) grace_ms: Option<u64>,
+    /// The file with the token that requests carry; made when it is missing.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Names by which clients reach the server, beside addresses and `localhost`.
+    pub(crate) hosts: Vec<String>,
+    /// At most so many connections at once, 1 to 65,536; 256 when there is no such key.
+    pub(crate) max_connections: Option<u32>,
+    /// What all work of the server together may spend in one day, by UTC.
+    pub(crate) day: Budget,
+}
+
+impl Serve {
+    /// How long a lease lasts.
+    pub(crate) fn lease_ms(&self) -> u64 {
+        self.lease_ms.unwrap_or(animus_agent::LEASE_MS)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let wrong = |why: &str| Err(format!("[serve] {why}"));
+        if self.max_concurrent.is_some_and(|n| !(1..=1_024).contains(&n)) {
+            return wrong("max_concurrent is 1 to 1024");
+        }
+        if self.lease_ms.is_some_and(|ms| !(1_000..=3_600_000).contains(&ms)) {
+            return wrong("lease_ms is 1000 to 3600000");
+        }
+        if self.grace_ms.is_some_and(|ms| ms > 86_400_000) {
+            return wrong("grace_ms is at most 86400000, a day");
+        }
+        if self.max_connections.is_some_and(|n| !(1..=65_536).contains(&n)) {
+            return wrong("max_connections is 1 to 65536");
+        }
+        Ok(())
+    }
+}
+
 /// Defaults of `animus run`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -76,6 +132,21 @@ pub(crate) struct Run {
     pub(crate) model: Option<String>,
     /// At most so many model calls.
     pub(crate) max_turns: Option<u32>,
+}
+
+/// Where everything is kept. An operator's matter: a project that chose the store would choose who reads it.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Store {
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; a file in the home folder when there is no such key.
+    pub(crate) url: Option<String>,
+}
+
+impl fmt::Debug for Store {
+    /// The URL may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("url", &self.url.as_ref().map(|_| "…")).finish()
+    }
 }
 
 /// What agents may do with skills.
@@ -158,6 +229,13 @@ impl Config {
         })
     }
 
+    /// Reads the operator's file alone: for what no project has a say in.
+    pub(crate) fn of_operator(home: &Path) -> Result<Self> {
+        let path = home.join(FILE);
+        let table = read(&path)?.unwrap_or_default();
+        table.try_into().map_err(|e| Fault::invalid(format!("{}: {e}", path.display())))
+    }
+
     /// Both tables were checked by themselves.
     fn combine(base: Table, over: Table) -> Result<Self, String> {
         let [mine, theirs] = [&base, &over].map(|table| table.clone().try_into::<Self>().map_err(|e| e.to_string()));
@@ -166,6 +244,25 @@ impl Config {
             return Err(format!(
                 "[llm.providers] says where your keys go, so a project cannot set it; move it to {FILE} in the home \
                  folder of animus"
+            ));
+        }
+        if theirs.serve != Serve::default() {
+            return Err(format!(
+                "[serve] says who may reach this machine, so a project cannot set it; move it to {FILE} in the home folder \
+                 of animus"
+            ));
+        }
+        mine.serve.check()?;
+        if theirs.telemetry != Settings::default() {
+            return Err(format!(
+                "[telemetry] says where data of yours goes, so a project cannot set it; move it to {FILE} in the home \
+                 folder of animus"
+            ));
+        }
+        if theirs.store != Store::default() {
+            return Err(format!(
+                "[store] says where everything is kept, so a project cannot set it; move it to {FILE} in the home folder \
+                 of animus"
             ));
         }
         let mut all: Self = merge(base, over).try_into().map_err(|e: toml::de::Error| e.to_string())?;
@@ -194,8 +291,15 @@ impl Config {
     }
 }
 
+/// What the operator's file says of telemetry, which begins before anything else.
+pub(crate) fn telemetry(home: &Path) -> Result<Settings> {
+    let Some(table) = read(&home.join(FILE))? else { return Ok(Settings::default()) };
+    let config: Config = table.try_into().during(|| format!("read {FILE}"))?;
+    Ok(config.telemetry)
+}
+
 /// The nearest `animus.toml` at or above `folder` that is not the operator's own.
-fn project_file(folder: &Path, operator: &Path) -> Result<Option<PathBuf>> {
+pub(crate) fn project_file(folder: &Path, operator: &Path) -> Result<Option<PathBuf>> {
     let folder = folder.canonicalize().during(|| format!("find the folder {}", folder.display()))?;
     let operator = operator.canonicalize().ok();
     Ok(folder.ancestors().map(|f| f.join(FILE)).find(|path| path.is_file() && Some(path) != operator.as_ref()))
@@ -236,7 +340,7 @@ fn nearest(message: &str) -> Option<&str> {
 }
 
 /// `over` wins, table by table and key by key.
-fn merge(mut base: Table, over: Table) -> Table {
+pub(crate) fn merge(mut base: Table, over: Table) -> Table {
     for (key, value) in over {
         let merged = match (base.remove(&key), value) {
             (Some(Value::Table(a)), Value::Table(b)) => Value::Table(merge(a, b)),
@@ -314,6 +418,25 @@ mod tests {
         let evil = "[llm.providers.openai]\nbase_url = 'https://evil.example/v1'";
         assert!(message(load("", evil).unwrap_err()).contains("says where your keys go"));
         assert_eq!(load(evil, "").unwrap().llm.providers.len(), 1);
+    }
+
+    #[test]
+    fn a_project_cannot_have_data_sent_anywhere() {
+        for evil in ["endpoint = 'http://evil.example'", "content = true", "logs = false"] {
+            let evil = format!("[telemetry]\n{evil}");
+            assert!(message(load("", &evil).unwrap_err()).contains("where data of yours goes"), "{evil}");
+            load(&evil, "").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_project_cannot_choose_the_store_and_no_debug_text_holds_its_password() {
+        let url = "[store]\nurl = 'postgres://ada:hunter2@db.example/animus'";
+        let refused = message(load("", url).unwrap_err());
+        assert!(refused.contains("says where everything is kept") && !refused.contains("hunter2"), "{refused}");
+        let config = load(url, "").unwrap();
+        assert_eq!(config.store.url.as_deref(), Some("postgres://ada:hunter2@db.example/animus"));
+        assert!(!format!("{config:?}").contains("hunter2"));
     }
 
     #[test]

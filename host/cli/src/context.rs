@@ -9,14 +9,14 @@ use animus_core::{
     Denial, Error, Gate, Unlock,
     event::{Event, Watcher},
     grant::{Capability, Grant},
-    id::TenantId,
-    llm::Models as _,
+    id::{Digest, TenantId},
+    llm::{EMBED_ROLE, Models as _},
     plugins::PluginSet as _,
-    store::{NewGeneration, Plugin, PluginState, Store as _, Tenant},
+    store::{NewGeneration, Plugin, PluginState, Store, Tenant},
 };
 use animus_llm::{Candidates, Router};
 use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Prepared, Registry, Snapshot, skill::Forge};
-use animus_store::{MasterKey, Sqlite};
+use animus_store::{MasterKey, Postgres, Sqlite};
 use tokio::sync::{OnceCell, broadcast::Receiver};
 
 use crate::{
@@ -31,15 +31,18 @@ use crate::{
 
 /// The role that a model named on the command line gets.
 const COMMAND_LINE: &str = "command-line";
+/// Names the database of the store; it wins over the configuration.
+const DATABASE: &str = "DATABASE_URL";
 /// The role of requests that name none.
 const DEFAULT: &str = "default";
 
-/// The folders, streams and rooms of this process.
+/// The folders, streams and rooms of this process. Clones share them.
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) out: Out,
     pub(crate) home: Home,
-    store: OnceCell<Sqlite>,
-    registry: OnceCell<Arc<Registry>>,
+    store: Arc<OnceCell<Arc<dyn Store>>>,
+    registry: Arc<OnceCell<Arc<Registry>>>,
 }
 
 /// What work runs with.
@@ -52,7 +55,7 @@ pub(crate) struct Host {
 
 impl Context {
     pub(crate) fn new(out: Out, home: Home) -> Self {
-        Self { out, home, store: OnceCell::new(), registry: OnceCell::new() }
+        Self { out, home, store: Arc::default(), registry: Arc::default() }
     }
 
     /// The folder that plugins may see as `$workspace`.
@@ -67,16 +70,43 @@ impl Context {
         Config::load(self.home.path(), folder)
     }
 
-    /// The store.
-    pub(crate) async fn store(&self) -> Result<&Sqlite> {
+    /// The store: the Postgres database that `DATABASE_URL` or the operator's configuration names, or else a file in the
+    /// home folder.
+    pub(crate) async fn store(&self) -> Result<&Arc<dyn Store>> {
         let open = async {
             let key = MasterKey::load_or_create(&self.home.key())?;
-            let path = self.home.database();
-            let store = Sqlite::open(&path, key).await?;
-            tracing::debug!(path = %path.display(), "the store is open");
+            let store: Arc<dyn Store> = match self.database()? {
+                Some(url) => Arc::new(Postgres::open(&url, key).await?),
+                None => Arc::new(Sqlite::open(&self.home.database(), key).await?),
+            };
+            tracing::debug!("the store is open");
             Ok(store)
         };
         self.store.get_or_try_init(|| open).await
+    }
+
+    /// The URL of the Postgres database that holds the store, if it is in one. A `DATABASE_URL` of another kind is that of
+    /// another program, which is often set in the same shell.
+    fn database(&self) -> Result<Option<String>> {
+        let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+        if let Some(url) = std::env::var(DATABASE).ok().filter(|url| is_postgres(url)) {
+            return Ok(Some(url));
+        }
+        match Config::of_operator(self.home.path())?.store.url {
+            Some(url) if !is_postgres(&url) => {
+                Err(Fault::invalid("store.url in animus.toml is no URL of a Postgres database")
+                    .advise("write postgres://USER:PASSWORD@HOST:PORT/DATABASE, or remove the key"))
+            }
+            url => Ok(url),
+        }
+    }
+
+    /// The file with the names of what ships that the store was given by this home, one a line: what the operator removed
+    /// does not come back by itself. One for each store, by the place of the database without who connects to it.
+    pub(crate) fn given(&self) -> Result<PathBuf> {
+        let Some(url) = self.database()? else { return Ok(self.home.given(None)) };
+        let place = url.rsplit_once('@').map_or(url.as_str(), |(_, place)| place);
+        Ok(self.home.given(Some(&Digest::of(place.as_bytes()).short())))
     }
 
     /// The one tenant of this host.
@@ -95,13 +125,19 @@ impl Context {
             llm.roles.entry(DEFAULT.to_owned()).or_insert(model);
             role = Some(COMMAND_LINE.to_owned());
         }
-        if llm.roles.is_empty()
+        // Whoever names models for embeddings alone has not said who answers.
+        if llm.roles.keys().all(|role| role == EMBED_ROLE)
             && let Some(found) = animus_llm::detect(&llm, &*keys).await?
         {
             tracing::info!(model = found.model, because = found.because, "no model is configured; one was found");
             llm.roles.insert(DEFAULT.to_owned(), Candidates::One(found.model));
         }
         Ok((Router::new(llm, keys)?, role))
+    }
+
+    /// The models that the configuration names, and no others: enough for whoever embeds.
+    pub(crate) async fn configured(&self, config: &Config) -> Result<Router> {
+        Ok(Router::new(config.llm.clone(), Arc::new(StoredKeys(self.tenant().await?)))?)
     }
 
     /// What loads and runs plugins.
@@ -174,9 +210,14 @@ impl Context {
 pub(crate) const NO_MODEL: &str = "set ANTHROPIC_API_KEY or OPENAI_API_KEY (or: animus secret set anthropic), start Ollama, \
                                    or name a model in [llm.roles] of animus.toml";
 
+/// Whether there is a model that answers. One for embeddings there always is.
+pub(crate) fn has_models(router: &Router) -> bool {
+    router.roles().iter().any(|role| role != EMBED_ROLE)
+}
+
 /// Refuses work that would end at its first model call, before any of it is stored.
 pub(crate) fn expect_model(router: &Router, role: Option<&str>) -> Result {
-    if router.roles().is_empty() {
+    if !has_models(router) {
         let none = Error::NotFound("no model is configured, and none was found".into());
         return Err(Fault::from(none).advise(NO_MODEL));
     }

@@ -57,6 +57,11 @@ impl Home {
         Ok(path)
     }
 
+    /// What the store was given of what ships: the store in this folder, or the one in a database of this name.
+    pub(crate) fn given(&self, database: Option<&str>) -> PathBuf {
+        self.0.join(database.map_or("first-party".to_owned(), |name| format!("first-party-{name}")))
+    }
+
     /// Where the SDK is unpacked, one folder for each version.
     pub(crate) fn sdk(&self) -> PathBuf {
         self.0.join("sdk").join(env!("CARGO_PKG_VERSION"))

@@ -5,23 +5,25 @@ mod commands;
 use std::{collections::BTreeMap, sync::Arc};
 
 use animus_agent::Hooks;
-use animus_core::hook::{COMMAND, CommandHooks};
+use animus_core::{
+    hook::{COMMAND, CommandHooks},
+    id::PluginName,
+    store::Tenant,
+};
 
 pub(crate) use self::commands::{Commands, Found};
-use crate::{
-    config::Config,
-    context::{Context, Host},
-    fault::Result,
-};
+use crate::{config::Config, context::Context, fault::Result};
 
 /// What a run's hooks are set to: the files, what the operator switched by hand, and the command hooks where they are
 /// allowed.
-pub(crate) async fn of(cx: &Context, host: &Host, config: &Config) -> Result<Hooks> {
-    let switched = host.tenant.hook_states().await?;
-    let plugins = animus_core::plugins::PluginSet::plugins(&*host.plugins).iter().filter(|plugin| plugin.is_hook);
-    let settings: BTreeMap<_, _> = plugins
-        .map(|plugin| {
-            let name = plugin.name.clone();
+pub(crate) async fn of(cx: &Context, tenant: &dyn Tenant, config: &Config) -> Result<Hooks> {
+    let switched = tenant.hook_states().await?;
+    let by_hand = switched.keys().filter_map(|name| PluginName::new(name).ok());
+    let settings: BTreeMap<_, _> = config
+        .hooks
+        .names()
+        .chain(by_hand)
+        .map(|name| {
             let settings = config.hooks.settings(&name, switched.get(name.as_str()).copied());
             (name, settings)
         })

@@ -10,6 +10,11 @@ use crate::{
 
 /// From now on, SIGINT and SIGTERM cancel the token; a second one exits without waiting for anything.
 pub(crate) fn listen(out: &Out) -> Result<CancellationToken> {
+    listen_and_say(out, "cancelling; Ctrl-C again to stop at once")
+}
+
+/// The same with another word at the first signal.
+pub(crate) fn listen_and_say(out: &Out, word: &'static str) -> Result<CancellationToken> {
     let mut interrupts = signal(SignalKind::interrupt()).during(|| "listen for Ctrl-C".into())?;
     let mut terminations = signal(SignalKind::terminate()).during(|| "listen for SIGTERM".into())?;
     let (token, out) = (CancellationToken::new(), out.clone());
@@ -21,7 +26,7 @@ pub(crate) fn listen(out: &Out) -> Result<CancellationToken> {
                 std::process::exit(Exit::Cancelled as i32);
             }
             cancel.cancel();
-            out.note("\ncancelling; Ctrl-C again to stop at once");
+            out.note(format_args!("\n{word}"));
         }
     });
     Ok(token)

@@ -4,6 +4,7 @@ mod bundled;
 mod cmd;
 mod config;
 mod context;
+mod faculties;
 mod fault;
 mod home;
 mod hooks;
@@ -12,6 +13,8 @@ mod keys;
 mod machine;
 mod out;
 mod sdk;
+mod serve;
+mod telemetry;
 mod watch;
 
 use std::process::ExitCode;

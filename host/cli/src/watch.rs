@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use animus_core::event::{Event, HookAction, Watcher};
+use animus_core::{
+    event::{Event, HookAction, Watcher},
+    work::State,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::out::{self, BAD, BOLD, DIM, GOOD, Out, WARN, paint};
@@ -199,6 +202,21 @@ impl<'a> Terminal<'a> {
             Event::Ledger { entry } => {
                 let text = format!("  {} {}", entry.entry_type, out::short(&entry.content, 120));
                 self.remark(&paint(DIM, text));
+            }
+            Event::ChildSpawned { child, faculty, description } => {
+                let what = out::short(description, 100);
+                self.remark(&format!("  {} {faculty} {} {what}", paint(BOLD, "⤷"), paint(DIM, child)));
+            }
+            Event::ChildFinished { child, faculty, state, tokens, .. } => {
+                let (style, mark) = if *state == State::Completed { (GOOD, "✓") } else { (BAD, "✗") };
+                let said = format_args!("{child} {state}, {tokens} tokens");
+                self.remark(&format!("  {} {faculty} {}", paint(style, mark), paint(DIM, said)));
+            }
+            Event::Compacted { before, after, .. } => {
+                self.remark(&paint(
+                    DIM,
+                    format_args!("the conversation was shortened from {before} to {after} tokens"),
+                ));
             }
             Event::Usage { usage, cost_microusd } => {
                 self.tokens = self.tokens.saturating_add(usage.total());

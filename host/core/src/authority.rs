@@ -16,6 +16,8 @@ pub struct Authority {
     ceiling: Grant,
     effective: Grant,
     limits: Limits,
+    /// Whether the work that it acts for holds it to less than its own grant.
+    capped: bool,
 }
 
 impl Authority {
@@ -29,7 +31,7 @@ impl Authority {
         let allowed = granted.limits.or(Limits::default());
         let limits =
             requested.limits.or(Limits::unlimited()).meet(allowed).meet(ceiling.limits.or(Limits::unlimited()));
-        Self { plugin, requested, granted, ceiling, effective, limits }
+        Self { plugin, requested, granted, ceiling, effective, limits, capped: false }
     }
 
     /// The plugin.
@@ -62,6 +64,14 @@ impl Authority {
         Self { limits: self.limits.meet(*limits), ..self.clone() }
     }
 
+    /// The same authority, holding no more than `cap`.
+    #[must_use]
+    pub fn capped(&self, cap: &Grant) -> Self {
+        let effective = self.effective.meet(cap);
+        let limits = self.limits.meet(cap.limits.or(Limits::unlimited()));
+        Self { effective, limits, capped: true, ..self.clone() }
+    }
+
     /// The secrets that a request to this destination carries.
     pub fn secrets_for(&self, scheme: &str, host: &str, port: u16) -> impl Iterator<Item = &SecretGrant> {
         let secrets = self.effective.http.as_ref().map(|http| &http.secrets);
@@ -84,6 +94,8 @@ impl Authority {
             Gate::Policy
         } else if !self.requested.allows(capability) {
             Gate::Manifest
+        } else if self.capped && self.granted.allows(capability) && self.ceiling.allows(capability) {
+            Gate::Principal
         } else if !self.granted.allows(capability) || self.ceiling.allows(capability) {
             Gate::Grant
         } else {

@@ -16,6 +16,18 @@ pub struct Allowance {
     pub microusd: Option<u64>,
 }
 
+impl Allowance {
+    /// The lower of both, where both or either speaks.
+    #[must_use]
+    pub fn meet(self, other: Self) -> Self {
+        let lower = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Self { tokens: lower(self.tokens, other.tokens), microusd: lower(self.microusd, other.microusd) }
+    }
+}
+
 /// An amount spent or reserved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
@@ -145,6 +157,18 @@ impl Budget {
         }
     }
 
+    /// What is neither spent nor reserved, here and in every budget above; the least of them counts.
+    #[must_use]
+    pub fn left(&self) -> Allowance {
+        let Standing { spent, reserved, allowance, .. } = self.standing();
+        let used = spent.plus(reserved);
+        let own = Allowance {
+            tokens: allowance.tokens.map(|most| most.saturating_sub(used.tokens)),
+            microusd: allowance.microusd.map(|most| most.saturating_sub(used.microusd)),
+        };
+        self.0.parent.as_ref().map_or(own, |parent| own.meet(parent.left()))
+    }
+
     /// The highest of [`WARNINGS`] that was crossed since this was last asked; each is told once.
     #[must_use]
     pub fn warning(&self) -> Option<u8> {
@@ -166,6 +190,12 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// How much is set aside.
+    #[must_use]
+    pub fn amount(&self) -> Amount {
+        self.amount
+    }
+
     /// Records what was really spent, which may exceed what was reserved, and releases the rest.
     pub fn settle(mut self, actual: Amount) {
         self.record(actual);

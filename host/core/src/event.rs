@@ -10,6 +10,7 @@ use crate::{
     id::{FocusId, WorkId},
     ledger::Entry,
     llm::{Stop, Usage},
+    work::State,
 };
 
 /// One event. In JSON the field `type` carries the variant's name.
@@ -79,6 +80,39 @@ pub enum Event {
     Ledger {
         /// The entry.
         entry: Entry,
+    },
+    /// Work was given to a child.
+    ChildSpawned {
+        /// The child.
+        child: WorkId,
+        /// Its faculty.
+        faculty: String,
+        /// What it is to do, cut to 2,000 bytes.
+        description: String,
+    },
+    /// A child was seen to have ended.
+    ChildFinished {
+        /// The child.
+        child: WorkId,
+        /// Its faculty.
+        faculty: String,
+        /// How it ended.
+        state: State,
+        /// Tokens that models counted for it.
+        tokens: u64,
+        /// What it cost, in millionths of a US dollar.
+        cost_microusd: u64,
+    },
+    /// The conversation was made shorter, so that it goes on fitting the model's window.
+    Compacted {
+        /// Why.
+        trigger: Compaction,
+        /// The request's size before, in estimated tokens.
+        before: u64,
+        /// Its size now.
+        after: u64,
+        /// Whether a model was called for it.
+        summarised: bool,
     },
     /// A model call was counted.
     Usage {
@@ -164,6 +198,18 @@ pub enum HookAction {
     Blocked,
     /// The hook failed and is set to be passed over.
     Failed,
+}
+
+/// Why a conversation was made shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compaction {
+    /// A step was completed: what led to it became one line.
+    Step,
+    /// The next request was over the threshold.
+    Threshold,
+    /// The vendor said that the request is too long.
+    Overflow,
 }
 
 /// What came of a change of a plugin or its source.

@@ -94,6 +94,28 @@ impl LlmGrant {
     }
 }
 
+/// Children of a focus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChildGrant {
+    /// The faculties, or kinds of work, that they may be given to.
+    pub faculties: BTreeSet<Pattern>,
+    /// How many one focus may have in its life, at most [`crate::child::MAX_CHILDREN`].
+    #[serde(default = "default_max_children")]
+    pub max: u32,
+}
+
+pub(crate) fn default_max_children() -> u32 {
+    8
+}
+
+impl ChildGrant {
+    fn meet(&self, other: &Self) -> Option<Self> {
+        let faculties = pairwise(&self.faculties, &other.faculties, Pattern::covers);
+        (!faculties.is_empty()).then(|| Self { faculties, max: self.max.min(other.max) })
+    }
+}
+
 /// What may be reached. The default is nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -116,6 +138,9 @@ pub struct Grant {
     /// What it may watch as a hook.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub hook: BTreeSet<HookAccess>,
+    /// Children.
+    #[serde(rename = "spawn-child", skip_serializing_if = "Option::is_none")]
+    pub spawn_child: Option<ChildGrant>,
     /// HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpGrant>,
@@ -142,6 +167,10 @@ impl Grant {
             tool: BTreeSet::from([Pattern::any()]),
             interpreter: BTreeSet::from([Pattern::any()]),
             hook: BTreeSet::from([HookAccess::Llm, HookAccess::Tool, HookAccess::Turn]),
+            spawn_child: Some(ChildGrant {
+                faculties: BTreeSet::from([Pattern::any()]),
+                max: crate::child::MAX_CHILDREN,
+            }),
             http: Some(HttpGrant::any()),
             paths: BTreeSet::from([PathGrant { host: "*".to_owned(), guest: "*".to_owned(), mode: PathMode::Rw }]),
             limits: SomeLimits::default(),
@@ -161,6 +190,10 @@ impl Grant {
             Capability::Tool(name) => self.tool.iter().any(|p| p.matches(name)),
             Capability::Interpreter(name) => self.interpreter.iter().any(|p| p.matches(name)),
             Capability::Hook(access) => self.hook.contains(access),
+            Capability::SpawnChild(faculty) => self
+                .spawn_child
+                .as_ref()
+                .is_some_and(|it| it.max > 0 && it.faculties.iter().any(|p| p.matches(faculty))),
             Capability::Http { method, scheme, host, port } => {
                 self.http.as_ref().is_some_and(|http| http.allows(method, scheme, host, *port))
             }
@@ -182,6 +215,7 @@ impl Grant {
             tool: pairwise(&self.tool, &other.tool, Pattern::covers),
             interpreter: pairwise(&self.interpreter, &other.interpreter, Pattern::covers),
             hook: &self.hook & &other.hook,
+            spawn_child: self.spawn_child.as_ref().zip(other.spawn_child.as_ref()).and_then(|(a, b)| a.meet(b)),
             http: self.http.as_ref().zip(other.http.as_ref()).and_then(|(a, b)| a.meet(b)),
             paths: path::meet(&self.paths, &other.paths),
             limits: self.limits.meet(other.limits),
@@ -223,6 +257,14 @@ impl Grant {
         for access in self.hook.difference(&other.hook) {
             check(false, Capability::Hook(*access).to_string());
         }
+        if let Some(children) = &self.spawn_child {
+            let most = other.spawn_child.as_ref().map_or(0, |o| o.max);
+            check(children.max <= most, format!("spawn-child: {} children", children.max));
+            for faculty in &children.faculties {
+                let inside = other.spawn_child.as_ref().is_some_and(|o| o.faculties.iter().any(|p| p.covers(faculty)));
+                check(inside, format!("spawn-child:{faculty}"));
+            }
+        }
         if let Some(http) = &self.http {
             let none = HttpGrant::default();
             let o = other.http.as_ref().unwrap_or(&none);
@@ -259,6 +301,15 @@ impl Grant {
     /// # Errors
     /// [`Error::Invalid`] that names the first offending part.
     pub fn check(&self) -> Result<(), Error> {
+        if let Some(children) = &self.spawn_child
+            && children.max > crate::child::MAX_CHILDREN
+        {
+            return Err(Error::Invalid(format!(
+                "spawn-child.max is {}; one focus has at most {} children",
+                children.max,
+                crate::child::MAX_CHILDREN
+            )));
+        }
         let mut guests = BTreeMap::new();
         for path in &self.paths {
             path.check()?;

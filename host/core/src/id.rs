@@ -114,6 +114,12 @@ macro_rules! uuid {
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
             }
+
+            /// Its 128 bits, most significant first.
+            #[must_use]
+            pub fn as_u128(self) -> u128 {
+                self.0.as_u128()
+            }
         }
 
         impl fmt::Display for $T {
@@ -151,6 +157,16 @@ uuid!(
     /// A stored memory.
     MemoryId
 );
+
+impl MemoryId {
+    /// The identifier of the memory that an effect of a focus stores: the same however often that effect is repeated.
+    #[must_use]
+    pub fn of_effect(focus: FocusId, seq: u64) -> Self {
+        let hash = Sha256::new().chain_update(focus.0.as_bytes()).chain_update(seq.to_be_bytes()).finalize();
+        let (bytes, _) = hash.as_slice().as_chunks::<16>();
+        Self(uuid::Builder::from_random_bytes(bytes.first().copied().unwrap_or_default()).into_uuid())
+    }
+}
 
 /// The SHA-256 of an artifact, shown as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -227,6 +243,14 @@ mod tests {
         for bad in ["", "1a", "A", "a.b", "a b", "é", "../x", long.as_str(), "-a"] {
             assert!(PluginName::new(bad).is_err(), "{bad:?} passed");
         }
+    }
+
+    #[test]
+    fn an_effect_names_its_memory_for_ever() {
+        let focus: FocusId = "018f0000-0000-7000-8000-000000000000".parse().unwrap();
+        assert_eq!(MemoryId::of_effect(focus, 7), MemoryId::of_effect(focus, 7));
+        assert_ne!(MemoryId::of_effect(focus, 7), MemoryId::of_effect(focus, 8));
+        assert_ne!(MemoryId::of_effect(focus, 7), MemoryId::of_effect(FocusId::new(), 7));
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 pub mod authority;
 pub mod budget;
+pub mod child;
 pub mod code;
 pub mod error;
 pub mod event;
+pub mod faculties;
 pub mod faculty;
 pub mod grant;
 pub mod hook;
@@ -27,6 +29,7 @@ pub mod store;
 mod strict;
 pub mod text;
 pub mod tool;
+pub mod trace;
 pub mod work;
 
 pub use error::{Denial, Error, Gate, Result, Unlock};

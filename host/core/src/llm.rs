@@ -41,6 +41,29 @@ mod base64_bytes {
     }
 }
 
+mod base64_vectors {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(vectors: &[Vec<f32>], s: S) -> Result<S::Ok, S::Error> {
+        let bytes = |vector: &Vec<f32>| vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        vectors.iter().map(|vector| BASE64_STANDARD.encode(bytes(vector))).collect::<Vec<_>>().serialize(s)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Vec<f32>>, D::Error> {
+        let texts = Vec::<String>::deserialize(d)?;
+        let vector = |text: String| {
+            let bytes = BASE64_STANDARD.decode(text).map_err(D::Error::custom)?;
+            let (numbers, rest) = bytes.as_chunks::<4>();
+            if !rest.is_empty() {
+                return Err(D::Error::custom("a vector ends within a number"));
+            }
+            Ok(numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+        };
+        texts.into_iter().map(vector).collect()
+    }
+}
+
 /// One part of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -286,6 +309,57 @@ impl Price {
     }
 }
 
+/// The role whose models embed what memories say. Where the configuration names none, `lexical:384` serves it.
+pub const EMBED_ROLE: &str = "embed";
+/// The most texts of one call to [`Models::embed`].
+pub const MAX_EMBEDDED_TEXTS: usize = 256;
+/// The longest text of one call to [`Models::embed`], in bytes.
+pub const MAX_EMBEDDED_TEXT: usize = 64 << 10;
+
+/// Where texts point, as one model sees them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Embeddings {
+    /// The model, `<vendor>:<model>`. Vectors of two models are not comparable.
+    pub model: String,
+    /// The dimensions of each vector.
+    pub dims: u32,
+    /// One for each text, in the order of the texts; finite numbers, of any length that the model gives. In JSON each is
+    /// the base64 of its 32-bit numbers, low byte first: half the size, and exact.
+    #[serde(with = "base64_vectors")]
+    pub vectors: Vec<Vec<f32>>,
+    /// What the vendor counted.
+    pub usage: Usage,
+    /// The price by the host's table, in millionths of a US dollar; none when the model has no price, or nobody counted.
+    pub cost_microusd: Option<u64>,
+}
+
+/// Checks the texts of a call to [`Models::embed`].
+///
+/// # Errors
+/// [`Error::Invalid`] for no text and for more than [`MAX_EMBEDDED_TEXTS`], and for one that is blank or longer than
+/// [`MAX_EMBEDDED_TEXT`].
+pub fn check_embedded(texts: &[String]) -> Result<(), Error> {
+    if texts.is_empty() || texts.len() > MAX_EMBEDDED_TEXTS {
+        return Err(Error::Invalid(format!(
+            "1 to {MAX_EMBEDDED_TEXTS} texts are embedded at once, not {}",
+            texts.len()
+        )));
+    }
+    for (number, text) in (1..).zip(texts) {
+        let number: usize = number;
+        if text.trim().is_empty() {
+            return Err(Error::Invalid(format!("text {number} to embed is blank")));
+        }
+        if text.len() > MAX_EMBEDDED_TEXT {
+            return Err(Error::Invalid(format!(
+                "a text to embed has at most {MAX_EMBEDDED_TEXT} bytes; text {number} has {}",
+                text.len()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// What is known of the model that a role leads to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
@@ -326,4 +400,12 @@ pub trait Models: Send + Sync {
     /// # Errors
     /// As [`Models::stream`].
     async fn complete(&self, request: Request, cancel: CancellationToken) -> Result<Response, Error>;
+
+    /// Where each of `texts` points, as the models of `role` see it (usually [`EMBED_ROLE`]): retries and fallbacks
+    /// happen inside, and one model answers for all texts.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for texts that [`check_embedded`] refuses and for a model that makes no embeddings; otherwise
+    /// as [`Models::stream`].
+    async fn embed(&self, role: &str, texts: &[String], cancel: CancellationToken) -> Result<Embeddings, Error>;
 }

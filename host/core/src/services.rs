@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Denial, Result,
     authority::Authority,
+    child::{Child, NewChild},
     code::{Program, Ran},
+    grant::Grant,
     id::{Digest, FocusId, MemoryId, TenantId, WorkId},
     journal::{Intent, Outcome},
     ledger::{Entry, EntryType, Filter},
@@ -51,6 +53,9 @@ pub struct CallContext {
     pub cancel: CancellationToken,
     /// The folder that `$workspace` in a path grant stands for.
     pub workspace: Option<PathBuf>,
+    /// The most that whoever acts for the focus itself, at depth 0, may hold, whatever it is granted. Tools that it calls
+    /// run under their own grants.
+    pub cap: Option<Arc<Grant>>,
     /// The host's side of the focus.
     pub services: Arc<dyn Services>,
 }
@@ -136,6 +141,9 @@ pub trait Services: Send + Sync {
     /// Completes, and returns the whole answer.
     async fn llm_complete(&self, by: &Principal, request: llm::Request) -> Result<llm::Response>;
 
+    /// Where texts point, by the models of the role `embed`, which `by` may use.
+    async fn llm_embed(&self, by: &Principal, texts: Vec<String>) -> Result<llm::Embeddings>;
+
     /// All roles and aliases; the runtime narrows them to the grant.
     fn llm_roles(&self) -> Vec<String>;
 
@@ -154,6 +162,12 @@ pub trait Services: Send + Sync {
     /// One memory.
     async fn memory_get(&self, by: &Principal, id: MemoryId) -> Result<memory::Memory>;
 
+    /// Gives a memory new content and returns its version; a conflict when it is not at the version `from`.
+    async fn memory_update(&self, by: &Principal, id: MemoryId, content: String, from: Option<u64>) -> Result<u64>;
+
+    /// What a memory says and said, the newest version first.
+    async fn memory_versions(&self, by: &Principal, id: MemoryId) -> Result<Vec<memory::Version>>;
+
     /// Removes a memory.
     async fn memory_forget(&self, by: &Principal, id: MemoryId) -> Result<()>;
 
@@ -168,6 +182,19 @@ pub trait Services: Send + Sync {
 
     /// Has an interpreter plugin run a program as `by`. The runtime has checked that `by` may.
     async fn code_run(&self, by: &Principal, interpreter: &str, program: Program) -> Result<Ran>;
+
+    /// Gives work to another faculty. The runtime has checked that `by` may.
+    async fn child_spawn(&self, by: &Principal, new: NewChild) -> Result<WorkId>;
+
+    /// Waits until all of these children have ended, and returns them in this order. Ids as the caller wrote them: one
+    /// that is none of this work's children is not found, whether there is such an item or not.
+    async fn child_await(&self, by: &Principal, ids: Vec<String>, timeout_ms: u64) -> Result<Vec<Child>>;
+
+    /// Where these children stand now, in this order.
+    async fn child_check(&self, by: &Principal, ids: Vec<String>) -> Result<Vec<Child>>;
+
+    /// Asks for the end of a child and of its own.
+    async fn child_cancel(&self, by: &Principal, id: String) -> Result<()>;
 
     /// Runs the engage loop as `by`.
     async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement>;

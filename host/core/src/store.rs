@@ -16,7 +16,10 @@ use crate::{
     ledger::EntryType,
     memory,
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
-    work::{Claim, Claimed, Counts, FocusRecord, Lease, NewWork, Settlement, State, Submitted, Work, WorkFilter},
+    work::{
+        Beat, Claim, Claimed, Counts, FocusRecord, Host, HostRecord, Lease, NewWork, Settlement, State, Submitted,
+        Work, WorkFilter,
+    },
 };
 
 /// A store of all tenants.
@@ -48,7 +51,7 @@ pub struct StoreHealth {
 
 /// Everything of one tenant.
 pub trait Tenant:
-    Works + Ledger + Journal + Events + Memories + Plugins + HookStates + Skills + Secrets + Audit
+    Works + Hosts + Ledger + Journal + Events + Memories + Plugins + HookStates + Skills + Secrets + Audit
 {
     /// The tenant.
     fn id(&self) -> &TenantId;
@@ -86,8 +89,8 @@ pub trait Works: Send + Sync {
     /// queued one of the greatest priority, the oldest of them, whose time has come. Of many hosts that claim at once, one
     /// gets it. An item that lost its host [`crate::work::MAX_TAKEOVERS`] times in one attempt is dead instead.
     async fn work_claim(&self, claim: &Claim) -> Result<Option<Claimed>>;
-    /// When [`Works::work_claim`] may next have something by the mere passing of time: the earliest time of a queued item
-    /// or end of a lease, milliseconds since the epoch.
+    /// When [`Works::work_claim`] may next have something by the mere passing of time: the earliest time to come of a queued
+    /// item, or of a lease's end, milliseconds since the epoch. What is due already is no matter of time.
     async fn work_next_due(&self) -> Result<Option<u64>>;
     /// Begins a focus on a held item, which the calling process runs: `from` → running, one more attempt, a lease.
     /// Compare-and-set in one transaction.
@@ -135,6 +138,17 @@ pub trait Watch: Send {
     /// Returns when something may have changed since the last call (or since the watch began), and after some seconds
     /// anyway. Dropping the future loses nothing.
     async fn changed(&mut self);
+}
+
+/// The hosts that take work of a tenant from the queue.
+#[async_trait]
+pub trait Hosts: Send + Sync {
+    /// Says that a host serves, and how: to be said again every few seconds.
+    async fn host_beat(&self, beat: &Beat) -> Result<()>;
+    /// Takes a host off the list, because it has stopped. One that is not on it is none's concern.
+    async fn host_gone(&self, host: &Host) -> Result<()>;
+    /// The hosts that were heard of within a day, the newest beat first. Ages are by the clock of the store.
+    async fn hosts(&self) -> Result<Vec<HostRecord>>;
 }
 
 /// The ledger of each work item.
@@ -197,16 +211,44 @@ pub trait Events: Send + Sync {
 /// Memories.
 #[async_trait]
 pub trait Memories: Send + Sync {
-    /// Stores one.
+    /// Stores one. An identifier that the caller names is stored once: see [`memory::NewMemory::id`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] for what is no memory; [`crate::Error::Conflict`] when the named identifier is that of a
+    /// memory which never said the same.
     async fn memory_store(&self, memory: memory::NewMemory) -> Result<MemoryId>;
-    /// Finds some: full text over content, kind and tags; the newest for an empty text. No query text is an error.
-    async fn memory_recall(&self, query: memory::Query) -> Result<Vec<memory::Hit>>;
+    /// Finds some: full text over content, kind and tags, joined by reciprocal rank fusion with the nearest vectors where
+    /// the query has an embedding; the newest for an empty text without one. Ties go to the newer memory. No query text
+    /// is an error.
+    async fn memory_recall(&self, query: memory::Query) -> Result<memory::Recalled>;
     /// One.
     async fn memory_get(&self, id: MemoryId) -> Result<memory::Memory>;
-    /// Removes one, its text from the index and the file too.
+    /// What it says and what it said: the current version first, then at most [`memory::MAX_EARLIER`] earlier ones.
+    async fn memory_versions(&self, id: MemoryId) -> Result<Vec<memory::Version>>;
+    /// Gives one new content, and returns its version. The same content again changes nothing but a missing embedding.
+    ///
+    /// # Errors
+    /// [`crate::Error::Conflict`] when it is not at the version that the update names.
+    async fn memory_update(&self, id: MemoryId, update: memory::Update) -> Result<u64>;
+    /// Removes one, its versions and vector, its text from the index and the file too.
     async fn memory_forget(&self, id: MemoryId) -> Result<()>;
     /// Adds a tag.
     async fn memory_tag(&self, id: MemoryId, tag: &str) -> Result<()>;
+
+    /// Memories without a vector of this model and of so many dimensions, at most `limit`, in an order that does not
+    /// change; `after` is the [`memory::Unembedded::cursor`] of the last one seen, 0 at first.
+    async fn memory_unembedded(
+        &self,
+        model: &str,
+        dims: usize,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<memory::Unembedded>>;
+    /// Gives a memory a vector in place of the one that it has, unless it is at another version by now or gone; says
+    /// whether it did.
+    async fn memory_embed(&self, id: MemoryId, version: u64, embedding: memory::Embedding) -> Result<bool>;
+    /// How many memories have a vector of this model and of so many dimensions.
+    async fn memory_coverage(&self, model: &str, dims: usize) -> Result<memory::Coverage>;
 }
 
 /// Where a plugin stands.

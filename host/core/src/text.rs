@@ -24,6 +24,12 @@ pub fn escape(text: &str) -> impl fmt::Display + '_ {
     Escaped(text)
 }
 
+/// The beginning of a text: at most `bytes`, whole characters.
+#[must_use]
+pub fn head(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or_default()
+}
+
 /// The candidate that `word` was most probably meant to be, if any comes close.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A stranger's word may be long, and the measure takes the product of both lengths.

@@ -10,6 +10,7 @@ use crate::{
     budget::Allowance,
     grant::Grant,
     id::{FocusId, WorkId},
+    trace,
 };
 
 /// The state of a work item.
@@ -154,7 +155,7 @@ pub struct NewWork {
 }
 
 impl NewWork {
-    /// Work that a process submits and runs by itself.
+    /// Work that a process submits and runs by itself, in the trace in which it does so.
     #[must_use]
     pub fn held(faculty: impl Into<String>, source: &str, instruction: impl Into<String>, params: Value) -> Self {
         Self {
@@ -163,6 +164,7 @@ impl NewWork {
             instruction: instruction.into(),
             params,
             disposal: Disposal::Held,
+            trace: trace::current_traceparent(),
             ..Self::default()
         }
     }
@@ -309,6 +311,8 @@ pub struct WorkFilter {
     pub faculty: Option<String>,
     /// Only children of this item.
     pub parent: Option<WorkId>,
+    /// Only those that were submitted before this one: to go on where a list ended.
+    pub before: Option<WorkId>,
     /// At most so many; 20 when none, at most 1,000.
     pub limit: Option<u32>,
 }
@@ -351,6 +355,46 @@ impl FromStr for Host {
         let parts = s.split_once('@').and_then(|(process, machine)| Some((process.parse().ok()?, machine)));
         let (process, machine) = parts.ok_or_else(|| Error::Invalid(format!("'{}' is no host", s.escape_debug())))?;
         Ok(Self { machine: machine.to_owned(), process })
+    }
+}
+
+/// What a host says of itself while it serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// The host.
+    pub host: Host,
+    /// The faculties, and kinds of work, that it takes.
+    pub faculties: Vec<String>,
+    /// At most so many focuses at once.
+    pub max_concurrent: u32,
+    /// So many run now.
+    pub running: u32,
+    /// Whether it has stopped taking work.
+    pub draining: bool,
+    /// Where its HTTP interface listens, where it has one.
+    pub address: Option<String>,
+}
+
+/// A host that serves or did lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// What it said last.
+    #[serde(flatten)]
+    pub beat: Beat,
+    /// How long ago that was, in milliseconds.
+    pub age_ms: u64,
+    /// When it was first heard of, milliseconds since the epoch.
+    pub since_ms: u64,
+}
+
+/// How often a host that serves says so, in milliseconds.
+pub const BEAT_MS: u64 = 2_000;
+
+impl HostRecord {
+    /// Whether it probably serves: it was heard of within three beats, and takes work.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.age_ms <= 3 * BEAT_MS && !self.beat.draining
     }
 }
 

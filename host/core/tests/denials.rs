@@ -16,6 +16,7 @@ const KINDS: &[(&str, &str)] = &[
     ("memory:read", "memory:read"),
     ("memory:write", "memory:write"),
     ("tool:fs.read_file", "tool:fs.read_file"),
+    ("spawn-child:research", "spawn-child:research"),
     ("http:GET api.example.org:443", "http:GET api.example.org:443"),
     ("http:GET http://localhost:8080", "http:GET http://localhost:8080"),
     ("network:10.0.0.1", "network:10.0.0.1"),

@@ -167,6 +167,7 @@ proptest! {
         prop_assert_eq!(&serde_json::from_str::<Grant>(&json).unwrap(), &grant);
         // A grant file refuses what has no effect; serde, which reads the store's own writing, does not.
         let idle = grant.llm.as_ref().is_some_and(|llm| llm.roles.is_empty())
+            || grant.spawn_child.as_ref().is_some_and(|it| it.faculties.is_empty() || it.max == 0)
             || grant.http.as_ref().is_some_and(|http| http.hosts.is_empty())
             || grant.check().is_err();
         if !idle {
@@ -176,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_a_parser_panic(text in "\\PC{0,40}", kind in "(llm|tool|hook|http|path|network|interface):") {
+    fn no_text_makes_a_parser_panic(text in "\\PC{0,40}", kind in "(llm|tool|spawn-child|hook|http|path|network|interface):") {
         let _ = text.parse::<Capability>();
         let _ = text.parse::<HostPattern>();
         if let Ok(capability) = format!("{kind}{text}").parse::<Capability>() {
@@ -204,5 +205,28 @@ fn silence_about_limits_is_the_default_in_a_grant_and_no_limit_in_a_ceiling() {
     ] {
         let authority = Authority::new(plugin(), requested, granted, ceiling);
         assert_eq!(authority.limits().memory_bytes, in_force);
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_child_and_its_children_hold_at_most_what_their_parents_hold(
+        parent in grant(), of_parent in proptest::option::of(grant()), asked in grant(), again in grant(), c in capability(),
+    ) {
+        let cap = animus_core::child::cap(&parent, of_parent.as_ref());
+        prop_assert_eq!(cap.within(&parent), Ok(()));
+        if let Some(above) = &of_parent {
+            prop_assert_eq!(cap.within(above), Ok(()));
+        }
+        // What a host puts in force for the child's faculty, whatever that is granted; and for the child's own child.
+        let child = Authority::new(plugin(), asked.clone(), asked, cap.clone());
+        let below = animus_core::child::cap(child.effective(), Some(&cap));
+        let grandchild = Authority::new(plugin(), again.clone(), again, below);
+        for authority in [&child, &grandchild] {
+            let allowed = authority.check(&c).is_ok();
+            prop_assert!(!allowed || parent.allows(&c) && of_parent.as_ref().is_none_or(|above| above.allows(&c)), "{c}");
+        }
     }
 }

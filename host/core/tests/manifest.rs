@@ -120,7 +120,7 @@ fn all_problems_are_reported_at_once_each_with_its_line_and_key() {
          [extism]\ntimeout_ms = \"5s\"\nmemory = { max_var_bytes = 1 }\n\
          wasm = [{ data = { ptr = 4096, len = 10 } }]\nallowed_hosts = [\"api-*.example.org\"]\n\
          [extism.allowed_paths]\n\"ro:relative\" = \"/x\"\n\
-         [capabilities]\nledger = [\"write\"]\nspawn-child = { max = 4 }\n\
+         [capabilities]\nledger = [\"write\"]\nspawn-child = { faculties = [\"x\"], max = 400 }\n\
          [limits]\nwal_ms = 5\nmemory_bytes = -1\n[limit]\n",
     );
     let expected = [
@@ -139,7 +139,7 @@ fn all_problems_are_reported_at_once_each_with_its_line_and_key() {
         "  line 12: extism.allowed_paths.\"ro:relative\": host path 'relative' is neither absolute nor $workspace, or \
          is not in its plainest form (no '.', '..', '//', final '/')",
         "  line 14: capabilities.ledger[0]: 'write' is none of: append, read",
-        "  line 15: capabilities.spawn-child: this host does not offer it",
+        "  line 15: capabilities.spawn-child.max: should be 1 to 64",
         "  line 17: limits.wal_ms: unknown key; did you mean 'wall_ms'?",
         "  line 18: limits.memory_bytes: -1 is out of range",
         "  line 19: limit: unknown key; did you mean 'limits'?",

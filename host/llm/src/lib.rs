@@ -11,6 +11,11 @@
 //! vendor finds wrong is not taken to the next model. Keys are fetched when a request leaves, and are removed from every
 //! text that comes back.
 //!
+//! # Embeddings
+//! The role `embed` serves memories; `lexical:384` does where the configuration names no model for it. `lexical` is
+//! computed here, without network or download, and matches words and parts of words, not meanings (`lexical`). OpenAI
+//! and what is compatible with it, and Ollama, embed by their own endpoints; Anthropic has none.
+//!
 //! # Transcripts
 //! `scripted:FILE` plays a recorded transcript in place of a model; the tools that it calls run for real.
 //! The file is JSON:
@@ -35,9 +40,11 @@
 mod anthropic;
 mod assemble;
 mod config;
+mod embed;
 mod failure;
 mod http;
 mod keys;
+mod lexical;
 mod names;
 mod ollama;
 mod openai;

@@ -46,6 +46,11 @@ const fn gpt(input: u64, output: u64, cached: u64, window: u64, temperature: boo
     Known { price, window, max_output: 16_384, temperature, images: true }
 }
 
+/// A model that makes embeddings and answers nothing. One text may have 8,191 tokens.
+const fn embedding(input: u64) -> Known {
+    Known { images: false, ..gpt(input, 0, input * 10, 8_191, false) }
+}
+
 /// Looked up in November 2026, standard tier: Anthropic's rows from its own pages; OpenAI's from third parties' pages of
 /// June 2026 and from memory, so that they are not to be billed on unchecked. Where a vendor charges more for long prompts, the window ends where the
 /// dearer tier begins, so that the price stays true.
@@ -81,6 +86,9 @@ const TABLE: &[(&str, Known)] = &[
     ("gpt-4o-mini", gpt(15, 60, 75, 128_000, true)),
     ("o3", gpt(200, 800, 500, 200_000, false)),
     ("o4-mini", gpt(110, 440, 275, 200_000, false)),
+    ("text-embedding-3-small", embedding(2)),
+    ("text-embedding-3-large", embedding(13)),
+    ("text-embedding-ada-002", embedding(10)),
     ("o3-mini", Known { images: false, ..gpt(110, 440, 550, 200_000, false) }),
 ];
 

@@ -57,6 +57,7 @@ impl Router {
 
 async fn state(target: &Target, keys: &dyn KeySource) -> ProbeState {
     match &target.source {
+        Source::Lexical(_) => ProbeState::Ready,
         Source::Script(file) => match tokio::fs::metadata(file).await {
             Ok(_) => ProbeState::Ready,
             Err(error) => ProbeState::NoModel(format!("cannot read {}: {error}", file.display())),

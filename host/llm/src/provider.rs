@@ -18,6 +18,7 @@ use crate::{
     config::{Kind, LlmConfig, ProviderConfig, Timeouts},
     failure::{Failure, Refusal},
     keys::{KeySource, Scrubber},
+    lexical,
 };
 
 /// Providers that need no declaration: name, wire format, address, variable of the key.
@@ -29,10 +30,10 @@ const BUILT_IN: [(&str, Kind, &str, Option<&str>); 3] = [
 
 /// The built-in providers and the declared ones, by name.
 pub(crate) fn all(config: &LlmConfig) -> Result<BTreeMap<String, Arc<Provider>>> {
-    if config.providers.contains_key("scripted") {
-        return Err(Error::Invalid(
-            "llm.providers.scripted: 'scripted:FILE' needs no provider; rename this one".to_owned(),
-        ));
+    for (name, model) in [("scripted", "scripted:FILE"), (lexical::PROVIDER, lexical::DEFAULT)] {
+        if config.providers.contains_key(name) {
+            return Err(Error::Invalid(format!("llm.providers.{name}: '{model}' needs no provider; rename this one")));
+        }
     }
     let built_in = BUILT_IN.iter().map(|(name, ..)| ((*name).to_owned(), ProviderConfig::default()));
     let declared = config.providers.iter().map(|(name, provider)| (name.clone(), provider.clone()));

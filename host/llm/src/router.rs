@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use animus_core::{
     Error, Result,
-    llm::{Message, ModelInfo, Models, Price, Request, Response, ResponseStream, Role, StreamEvent},
+    llm::{
+        EMBED_ROLE, Embeddings, Message, ModelInfo, Models, Price, Request, Response, ResponseStream, Role,
+        StreamEvent, check_embedded,
+    },
 };
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
@@ -18,9 +21,11 @@ use tracing::Instrument as _;
 use crate::{
     assemble::{Assembled, Assembler},
     config::{Kind, LlmConfig, RetryConfig},
+    embed::{self, Embedding},
     failure::{Failure, Next, reworded},
     http,
     keys::KeySource,
+    lexical,
     names::Names,
     ollama, price,
     provider::{self, Provider},
@@ -37,9 +42,9 @@ const BACKLOG: usize = 64;
 #[derive(Clone)]
 pub struct Router(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     roles: BTreeMap<String, Vec<Target>>,
-    keys: Arc<dyn KeySource>,
+    pub(crate) keys: Arc<dyn KeySource>,
     retry: RetryConfig,
 }
 
@@ -52,13 +57,18 @@ pub(crate) struct Target {
     max_output: u32,
     temperature: bool,
     images: Option<bool>,
-    price: Option<Price>,
+    pub(crate) price: Option<Price>,
 }
 
 /// Where a model's answers come from.
 pub(crate) enum Source {
-    Vendor { provider: Arc<Provider>, model: String },
+    Vendor {
+        provider: Arc<Provider>,
+        model: String,
+    },
     Script(PathBuf),
+    /// Embeddings that this host computes, of so many dimensions.
+    Lexical(usize),
 }
 
 impl std::fmt::Debug for Router {
@@ -81,14 +91,21 @@ impl Router {
             // A price that no model can ever have is a slip of the pen.
             provider_of(label, &providers)?;
         }
-        let roles = config
-            .flatten()?
+        let mut roles = config.flatten()?;
+        roles.entry(EMBED_ROLE.to_owned()).or_insert_with(|| vec![lexical::DEFAULT.to_owned()]);
+        let roles = roles
             .into_iter()
             .map(|(role, models)| {
                 let targets = models.iter().map(|label| target(label, &providers, &config));
                 Ok((role, targets.collect::<Result<Vec<_>>>()?))
             })
             .collect::<Result<BTreeMap<_, _>>>()?;
+        for target in roles.get(EMBED_ROLE).into_iter().flatten() {
+            embed::able(target).map_err(|error| match error {
+                Error::Invalid(text) => Error::Invalid(format!("llm.roles.{EMBED_ROLE}: {text}")),
+                error => error,
+            })?;
+        }
         Ok(Self(Arc::new(Inner { roles, keys, retry: config.retry })))
     }
 
@@ -109,9 +126,10 @@ fn target(label: &str, providers: &BTreeMap<String, Arc<Provider>>, config: &Llm
         return Err(Error::Invalid(format!("llm.windows.\"{label}\" must be at least 1")));
     }
     let Some(provider) = provider else {
+        let lexical = label.strip_prefix(lexical::PROVIDER).is_some_and(|rest| rest.starts_with(':'));
         return Ok(Target {
             label: label.to_owned(),
-            source: Source::Script(PathBuf::from(model)),
+            source: if lexical { Source::Lexical(lexical::dims(model)?) } else { Source::Script(PathBuf::from(model)) },
             window: window.unwrap_or(price::DEFAULT_WINDOW),
             max_output: price::DEFAULT_MAX_OUTPUT,
             temperature: true,
@@ -141,7 +159,7 @@ fn target(label: &str, providers: &BTreeMap<String, Arc<Provider>>, config: &Llm
     })
 }
 
-/// Takes `<provider>:<model>` apart. No provider means `scripted`.
+/// Takes `<provider>:<model>` apart. No provider means `scripted` or `lexical`.
 fn provider_of<'a>(
     label: &'a str,
     providers: &'a BTreeMap<String, Arc<Provider>>,
@@ -151,10 +169,10 @@ fn provider_of<'a>(
         return Err(Error::Invalid(format!("'{label}' names no model; write PROVIDER:MODEL")));
     }
     match providers.get(name) {
-        None if name != "scripted" => {
+        None if name != "scripted" && name != lexical::PROVIDER => {
             let known = providers.keys().cloned().collect::<Vec<_>>();
             Err(Error::Invalid(format!(
-                "'{label}': there is no provider '{name}'{}; declare llm.providers.{name}, or use one of: {}, scripted",
+                "'{label}': there is no provider '{name}'{}; declare llm.providers.{name}, or use one of: {}, scripted, lexical",
                 nearest(name, &known),
                 known.join(", ")
             )))
@@ -202,7 +220,7 @@ impl Models for Router {
         let guard = cancel.clone().drop_guard();
         let work = async move {
             let sink = Sink(Some(events.clone()));
-            let outcome = inner.run(&request, &sink, &cancel).await;
+            let outcome = inner.run(&request.model, &Answer { request: &request, sink: &sink }, &cancel).await;
             // Nobody listens any more when this fails.
             let _ = events.send(outcome.map(StreamEvent::Done)).await;
         };
@@ -216,7 +234,44 @@ impl Models for Router {
     }
 
     async fn complete(&self, request: Request, cancel: CancellationToken) -> Result<Response> {
-        self.0.run(&request, &Sink(None), &cancel).await
+        self.0.run(&request.model, &Answer { request: &request, sink: &Sink(None) }, &cancel).await
+    }
+
+    async fn embed(&self, role: &str, texts: &[String], cancel: CancellationToken) -> Result<Embeddings> {
+        check_embedded(texts)?;
+        self.0.run(role, &Embedding { texts }, &cancel).await
+    }
+}
+
+/// What is asked of the models of a role, one after another.
+#[async_trait]
+pub(crate) trait Job: Sync {
+    /// What comes of it.
+    type Done: Send;
+
+    /// One try with one model.
+    async fn attempt(&self, inner: &Inner, target: &Target) -> Result<Self::Done, Failure>;
+
+    /// A try failed; another follows after `wait`.
+    async fn retry(&self, reason: String, wait: Duration) -> Result<(), Failure>;
+}
+
+/// An answer.
+struct Answer<'a> {
+    request: &'a Request,
+    sink: &'a Sink,
+}
+
+#[async_trait]
+impl Job for Answer<'_> {
+    type Done = Response;
+
+    async fn attempt(&self, inner: &Inner, target: &Target) -> Result<Response, Failure> {
+        inner.attempt(target, self.request, self.sink).await
+    }
+
+    async fn retry(&self, reason: String, wait: Duration) -> Result<(), Failure> {
+        self.sink.retry(reason, wait).await
     }
 }
 
@@ -232,7 +287,7 @@ impl Sink {
     }
 
     async fn retry(&self, reason: String, wait: Duration) -> Result<(), Failure> {
-        tracing::warn!(wait_ms = wait.as_millis(), "{reason}");
+        tracing::warn!(wait_ms = wait.as_millis(), reason, "a model call is tried again");
         self.send(StreamEvent::Retry { reason, wait }).await
     }
 }
@@ -241,7 +296,7 @@ impl Inner {
     fn targets(&self, role: &str) -> Result<&[Target]> {
         let role = if role.is_empty() { DEFAULT_ROLE } else { role };
         self.roles.get(role).map(Vec::as_slice).ok_or_else(|| {
-            let known: Vec<String> = self.roles.keys().cloned().collect();
+            let known: Vec<String> = self.roles.keys().filter(|known| *known != EMBED_ROLE).cloned().collect();
             Error::NotFound(match known.as_slice() {
                 [] => "no model is configured; set llm.roles.default".to_owned(),
                 known => {
@@ -252,41 +307,41 @@ impl Inner {
     }
 
     /// The one place where cancellation is heeded: it drops whatever is being waited for.
-    async fn run(&self, request: &Request, sink: &Sink, cancel: &CancellationToken) -> Result<Response> {
+    async fn run<J: Job>(&self, role: &str, job: &J, cancel: &CancellationToken) -> Result<J::Done> {
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(Error::Cancelled),
-            outcome = self.fall_back(request, sink) => outcome.map_err(|failure| failure.error),
+            outcome = self.fall_back(role, job) => outcome.map_err(|failure| failure.error),
         }
     }
 
     /// Tries the models of the role in order.
-    async fn fall_back(&self, request: &Request, sink: &Sink) -> Result<Response, Failure> {
-        let mut targets = self.targets(&request.model).map_err(Failure::stop)?.iter().peekable();
+    async fn fall_back<J: Job>(&self, role: &str, job: &J) -> Result<J::Done, Failure> {
+        let mut targets = self.targets(role).map_err(Failure::stop)?.iter().peekable();
         let mut before: Vec<String> = Vec::new();
         while let Some(target) = targets.next() {
-            let failure = match self.persist(target, request, sink).await {
-                Ok(response) => return Ok(response),
+            let failure = match self.persist(target, job).await {
+                Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
             match (failure.next, targets.peek()) {
                 (Next::Again { .. } | Next::Fallback, Some(next)) => {
-                    sink.retry(format!("{}; now trying {}", failure.error, next.label), Duration::ZERO).await?;
+                    job.retry(format!("{}; now trying {}", failure.error, next.label), Duration::ZERO).await?;
                     before.push(failure.error.to_string());
                 }
                 _ if before.is_empty() => return Err(failure),
                 _ => return Err(failure.reworded(|text| format!("{text} (before that: {})", before.join("; ")))),
             }
         }
-        Err(Failure::stop(Error::NotFound(format!("no model has the role '{}'", request.model))))
+        Err(Failure::stop(Error::NotFound(format!("no model has the role '{}'", role))))
     }
 
     /// Tries one model until it answers, the failure is of a lasting kind, or patience ends.
-    async fn persist(&self, target: &Target, request: &Request, sink: &Sink) -> Result<Response, Failure> {
+    async fn persist<J: Job>(&self, target: &Target, job: &J) -> Result<J::Done, Failure> {
         let mut tries = 0;
         loop {
-            let failure = match self.attempt(target, request, sink).await {
-                Ok(response) => return Ok(response),
+            let failure = match job.attempt(self, target).await {
+                Ok(done) => return Ok(done),
                 Err(failure) => target.scrubbed(failure),
             };
             let Next::Again { after } = failure.next else { return Err(failure) };
@@ -297,7 +352,7 @@ impl Inner {
             }
             tries += 1;
             let reason = format!("{}; try {tries} of {} follows", failure.error, self.retry.max);
-            sink.retry(reason, wait).await?;
+            job.retry(reason, wait).await?;
             sleep(wait).await;
         }
     }
@@ -313,6 +368,13 @@ impl Inner {
                     sink.send(event).await?;
                 }
                 out.finish()
+            }
+            Source::Lexical(_) => {
+                return Err(Failure::fallback(Error::Invalid(format!(
+                    "{} makes embeddings only; name a model that answers for the role '{}'",
+                    target.label,
+                    if request.model.is_empty() { DEFAULT_ROLE } else { &request.model },
+                ))));
             }
             Source::Vendor { provider, model } => {
                 let total = Duration::from_millis(provider.timeouts.total_ms);
@@ -395,7 +457,7 @@ impl Target {
             Source::Vendor { provider, .. } => {
                 Failure { error: reworded(failure.error, |text| provider.scrub(text)), ..failure }
             }
-            Source::Script(_) => failure,
+            Source::Script(_) | Source::Lexical(_) => failure,
         }
     }
 }

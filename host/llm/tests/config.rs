@@ -49,7 +49,7 @@ async fn roles_lead_through_aliases_to_models_in_order() {
         "cheap": ["openai:gpt-4o-mini", "anthropic:claude-sonnet-4-5"],
     }}));
     let router = Router::new(config, keys()).unwrap();
-    assert_eq!(router.roles(), ["cheap", "coder", "default"]);
+    assert_eq!(router.roles(), ["cheap", "coder", "default", "embed"]);
     let info = router.resolve("").unwrap();
     assert_eq!(info.role, "default");
     assert_eq!(info.models, ["anthropic:claude-sonnet-4-5", "openai:gpt-4o-mini"]);

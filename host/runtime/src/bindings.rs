@@ -4,7 +4,7 @@
 //! Errors cross as values: what a host function returns as its `wasmtime::Result` is a trap and ends the call.
 
 use animus_core::{
-    Denial, Error, Gate, Unlock, ledger as core_ledger, llm as core_llm, memory as core_memory,
+    Denial, Error, Gate, Unlock, child as core_child, ledger as core_ledger, llm as core_llm, memory as core_memory,
     plugins as core_plugins, services as core_services, tool as core_tool,
 };
 use serde_json::Value;
@@ -48,6 +48,7 @@ pub(crate) use generated::{
         ledger::ledger,
         llm::llm,
         memory::memory,
+        spawn_child::spawn_child,
         tool::{tool, types as tool_types},
         types::types,
     },
@@ -274,13 +275,57 @@ impl From<core_memory::Memory> for memory::Item {
             tags: m.tags,
             source: m.source,
             created_ms: m.created_ms,
+            version: m.version,
+            updated_ms: m.updated_ms,
         }
+    }
+}
+
+impl From<core_memory::Version> for memory::Version {
+    fn from(version: core_memory::Version) -> Self {
+        Self { version: version.version, content: version.content, since_ms: version.since_ms }
+    }
+}
+
+impl From<memory::RecallOptions> for core_memory::Query {
+    /// A query without words.
+    fn from(options: memory::RecallOptions) -> Self {
+        let memory::RecallOptions { limit, kind, tags, source, since_ms, until_ms, half_life_days } = options;
+        Self { limit, kind, tags, source, since_ms, until_ms, half_life_days, ..Self::default() }
     }
 }
 
 impl From<core_memory::Hit> for memory::Hit {
     fn from(hit: core_memory::Hit) -> Self {
         Self { item: hit.memory.into(), score: hit.score }
+    }
+}
+
+// ---- children ----
+
+impl From<core_child::Child> for spawn_child::Child {
+    fn from(child: core_child::Child) -> Self {
+        use animus_core::work::State;
+        Self {
+            id: child.id.to_string(),
+            faculty: child.faculty,
+            state: match child.state {
+                State::Queued => spawn_child::State::Queued,
+                State::Running => spawn_child::State::Running,
+                State::Completed => spawn_child::State::Completed,
+                // A child that was merged is told as the one that it was merged into.
+                State::Failed | State::Dead | State::Merged => spawn_child::State::Failed,
+                State::Cancelled => spawn_child::State::Cancelled,
+            },
+            success: child.success,
+            summary: child.summary,
+            data: child.data.map(|data| data.to_string()),
+            error: child.error,
+            ledger: child.ledger,
+            cut: child.cut,
+            tokens: child.tokens,
+            cost_microusd: child.cost_microusd,
+        }
     }
 }
 
@@ -460,6 +505,22 @@ impl From<core_llm::Content> for llm::Content {
     }
 }
 
+fn usage(usage: core_llm::Usage, cost_microusd: Option<u64>) -> llm::Usage {
+    llm::Usage {
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cached_tokens: usage.cached_tokens,
+        cost_microusd,
+    }
+}
+
+impl From<core_llm::Embeddings> for llm::Embeddings {
+    fn from(embeddings: core_llm::Embeddings) -> Self {
+        let usage = usage(embeddings.usage, embeddings.cost_microusd);
+        Self { model: embeddings.model, vectors: embeddings.vectors, usage }
+    }
+}
+
 impl From<core_llm::Response> for llm::Response {
     fn from(response: core_llm::Response) -> Self {
         Self {
@@ -476,12 +537,7 @@ impl From<core_llm::Response> for llm::Response {
                 core_llm::Stop::MaxTokens => llm::StopReason::MaxTokens,
                 core_llm::Stop::Other(word) => llm::StopReason::Other(word),
             },
-            usage: llm::Usage {
-                input_tokens: response.usage.input_tokens,
-                output_tokens: response.usage.output_tokens,
-                cached_tokens: response.usage.cached_tokens,
-                cost_microusd: response.cost_microusd,
-            },
+            usage: usage(response.usage, response.cost_microusd),
             model: response.model,
         }
     }

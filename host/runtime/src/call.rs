@@ -26,6 +26,7 @@ use crate::{
     egress::{Egress, is_of_egress},
     interpreter::Ready,
     limits::{Limit, Meter, Reached},
+    measure,
     reload::Fared,
     state::State,
     text,
@@ -64,6 +65,8 @@ pub(crate) struct Callee<'a> {
     pub(crate) linked: &'a Linked,
     /// What errors call it.
     pub(crate) name: &'a str,
+    /// The plugin whose code it is.
+    pub(crate) plugin: &'a str,
     pub(crate) authority: &'a Arc<Authority>,
     pub(crate) generation: u64,
     pub(crate) digest: Digest,
@@ -74,7 +77,7 @@ pub(crate) struct Callee<'a> {
 }
 
 impl Callee<'_> {
-    /// Runs `work` on a fresh instance. The store lives no longer than this, whatever comes of it.
+    /// Runs `work` on a fresh instance, in a call of `export`: a tool of the plugin, or a function. The store lives no longer than this, whatever comes of it.
     ///
     /// # Errors
     /// The plugin's own error; a limit that bit; a trap as [`Error::Internal`] with the plugin's backtrace;
@@ -82,9 +85,10 @@ impl Callee<'_> {
     pub(crate) async fn run<T>(
         &self,
         cx: &CallContext,
+        export: &str,
         work: impl AsyncFnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<Result<T, types::Error>>,
     ) -> Result<T, Error> {
-        self.run_in(cx, None, work).await
+        self.run_in(cx, None, export, work).await
     }
 
     /// The same on an instance that was made ahead, if there is one.
@@ -95,17 +99,20 @@ impl Callee<'_> {
         &self,
         cx: &CallContext,
         ready: Option<Ready>,
+        export: &str,
         work: impl AsyncFnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<Result<T, types::Error>>,
     ) -> Result<T, Error> {
         let plugin = self.name;
-        let limits = self.authority.limits();
+        let capped = cx.cap.as_ref().filter(|_| cx.depth == 0).map(|cap| Arc::new(self.authority.capped(cap)));
+        let authority = capped.as_ref().unwrap_or(self.authority);
+        let limits = authority.limits();
         if cx.depth > limits.call_depth {
             return Err(Limit::CallDepth.error(plugin, limits));
         }
         let principal = Principal {
             tenant: cx.tenant.clone(),
             focus: cx.focus,
-            authority: self.authority.clone(),
+            authority: authority.clone(),
             generation: self.generation,
             digest: self.digest,
             depth: cx.depth,
@@ -144,6 +151,14 @@ impl Callee<'_> {
         if matches!(ended, Ended::Returned(Ok(Ok(_)))) {
             let _ = self.fared.set(Fared::Answered);
         }
+        let outcome = match &ended {
+            Ended::Returned(Ok(Ok(Ok(_)))) => "ok",
+            Ended::Returned(Ok(Ok(Err(_)))) => "error",
+            Ended::Returned(Ok(Err(_))) => "stopped",
+            Ended::Returned(Err(_)) => "host-failure",
+            Ended::Cancelled => "cancelled",
+            Ended::TimedOut => "timeout",
+        };
         let result = match ended {
             Ended::Returned(Ok(Ok(Ok(value)))) => Ok(value),
             Ended::Returned(Ok(Ok(Err(error)))) => Err(self.own_error(state, error)),
@@ -156,6 +171,8 @@ impl Callee<'_> {
             Ended::Cancelled => Err(Error::Cancelled),
             Ended::TimedOut => Err(Limit::Wall.error(plugin, limits)),
         };
+        let broke = matches!(self.fared.get(), Some(Fared::Broke));
+        measure::call(cx, self.plugin, export, if broke { "trap" } else { outcome }, &state.meter);
         // What the guest kept to itself is the operator's to know all the same. Other refusals were told where they fell:
         // those of HTTP with the exchange, those of the focus and of called plugins by themselves.
         if let Some(kept) = state.refusal.take()
@@ -190,7 +207,7 @@ impl Callee<'_> {
 
     fn trapped(&self, state: &State, error: &wasmtime::Error) -> Error {
         let plugin = self.name;
-        let limits = self.authority.limits();
+        let limits = state.who.principal.authority.limits();
         if let Some(Reached(limit)) = error.downcast_ref() {
             return limit.error(plugin, limits);
         }

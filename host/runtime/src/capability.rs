@@ -9,4 +9,5 @@ pub(crate) mod engage;
 pub(crate) mod ledger;
 pub(crate) mod llm;
 pub(crate) mod memory;
+pub(crate) mod spawn_child;
 pub(crate) mod tool;

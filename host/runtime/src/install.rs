@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use animus_core::{
     Denial, Error, Result,
     authority::Authority,
+    child::{Child, NewChild},
     code::{Program, Ran},
     grant::{Grant, LedgerAccess, MemoryAccess, PathMode},
     id::{FocusId, MemoryId, TenantId, WorkId},
@@ -83,6 +84,7 @@ impl Registry {
         let callee = Callee {
             linked,
             name: manifest.name.as_str(),
+            plugin: manifest.name.as_str(),
             authority: &Arc::new(nothing),
             generation: 0,
             digest: inspection.digest,
@@ -91,7 +93,7 @@ impl Registry {
             fared: OnceLock::new(),
         };
         let cx = nobodys();
-        let tried = callee.run(&cx, async |store, instance| match &linked.tools {
+        let tried = callee.run(&cx, "list-tools", async |store, instance| match &linked.tools {
             Some(tools) => tools.load(&mut *store, instance)?.call_list_tools(&mut *store).await.map(Ok),
             // A faculty or a hook has nothing to be asked without work; that it starts is all there is to see.
             None => Ok(Ok(Vec::new())),
@@ -109,6 +111,7 @@ pub(crate) fn nobodys() -> CallContext {
         parent: None,
         cancel: tokio_util::sync::CancellationToken::new(),
         workspace: None,
+        cap: None,
         services: Arc::new(Nobody),
     }
 }
@@ -205,6 +208,9 @@ impl Services for Nobody {
     async fn llm_complete(&self, _: &Principal, _: llm::Request) -> Result<llm::Response> {
         nothing()
     }
+    async fn llm_embed(&self, _: &Principal, _: Vec<String>) -> Result<llm::Embeddings> {
+        nothing()
+    }
     fn llm_roles(&self) -> Vec<String> {
         Vec::new()
     }
@@ -223,6 +229,12 @@ impl Services for Nobody {
     async fn memory_get(&self, _: &Principal, _: MemoryId) -> Result<memory::Memory> {
         nothing()
     }
+    async fn memory_update(&self, _: &Principal, _: MemoryId, _: String, _: Option<u64>) -> Result<u64> {
+        nothing()
+    }
+    async fn memory_versions(&self, _: &Principal, _: MemoryId) -> Result<Vec<memory::Version>> {
+        nothing()
+    }
     async fn memory_forget(&self, _: &Principal, _: MemoryId) -> Result<()> {
         nothing()
     }
@@ -236,6 +248,18 @@ impl Services for Nobody {
         nothing()
     }
     async fn code_run(&self, _: &Principal, _: &str, _: Program) -> Result<Ran> {
+        nothing()
+    }
+    async fn child_spawn(&self, _: &Principal, _: NewChild) -> Result<WorkId> {
+        nothing()
+    }
+    async fn child_await(&self, _: &Principal, _: Vec<String>, _: u64) -> Result<Vec<Child>> {
+        nothing()
+    }
+    async fn child_check(&self, _: &Principal, _: Vec<String>) -> Result<Vec<Child>> {
+        nothing()
+    }
+    async fn child_cancel(&self, _: &Principal, _: String) -> Result<()> {
         nothing()
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {

@@ -21,7 +21,7 @@ pub(crate) async fn run(callee: &Callee<'_>, cx: &CallContext, ready: Option<Rea
     let export = callee.linked.interpreter.as_ref().ok_or_else(|| no_interpreter(callee.name))?;
     let program = code_types::Program::from(program);
     let (outcome, kept, refused) = callee
-        .run_in(cx, ready, async |store, instance| {
+        .run_in(cx, ready, "run", async |store, instance| {
             let outcome = export.load(&mut *store, instance)?.call_run(&mut *store, &program).await?;
             let state = store.data();
             Ok(outcome.map(|outcome| (outcome, state.refusal.clone(), state.meter.refused())))
@@ -56,7 +56,9 @@ pub(crate) async fn describe(callee: &Callee<'_>, cx: &CallContext, program: Pro
     let export = callee.linked.interpreter.as_ref().ok_or_else(|| no_interpreter(callee.name))?;
     let program = code_types::Program::from(program);
     let found = callee
-        .run(cx, async |store, instance| export.load(&mut *store, instance)?.call_describe(&mut *store, &program).await)
+        .run(cx, "describe", async |store, instance| {
+            export.load(&mut *store, instance)?.call_describe(&mut *store, &program).await
+        })
         .await?;
     convert::description(found)
 }
@@ -66,7 +68,9 @@ pub(crate) async fn test(callee: &Callee<'_>, cx: &CallContext, program: Program
     let export = callee.linked.interpreter.as_ref().ok_or_else(|| no_interpreter(callee.name))?;
     let program = code_types::Program::from(program);
     let tested = callee
-        .run(cx, async |store, instance| export.load(&mut *store, instance)?.call_test(&mut *store, &program).await)
+        .run(cx, "test", async |store, instance| {
+            export.load(&mut *store, instance)?.call_test(&mut *store, &program).await
+        })
         .await?;
     Ok(tested.into_iter().map(|tested| convert::tested(callee.name, tested)).collect())
 }

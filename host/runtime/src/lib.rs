@@ -15,6 +15,7 @@ mod install;
 mod interpreter;
 mod limits;
 mod linker;
+mod measure;
 mod registry;
 pub mod reload;
 pub mod skill;

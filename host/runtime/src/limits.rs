@@ -85,6 +85,17 @@ impl Meter {
         Ok(())
     }
 
+    /// The memory that the guest occupies, in bytes. Memories never shrink, so at the end of a call this is the most that it
+    /// had.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    /// How many ticks passed while the guest ran.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.ticks
+    }
+
     /// The limit at which a growth was refused last. The guest may have coped, or be about to abort.
     pub(crate) fn refused(&self) -> Option<Limit> {
         self.refused

@@ -30,12 +30,13 @@ pub(crate) enum Key {
     Memory,
     Tool,
     Interpreter,
+    SpawnChild,
     Http,
 }
 
 impl Key {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Llm, Self::Ledger, Self::Memory, Self::Tool, Self::Interpreter, Self::Http];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Llm, Self::Ledger, Self::Memory, Self::Tool, Self::Interpreter, Self::SpawnChild, Self::Http];
 
     /// Whether `grant` holds anything of it.
     pub(crate) fn opens(self, grant: &Grant) -> bool {
@@ -45,6 +46,7 @@ impl Key {
             Self::Memory => !grant.memory.is_empty(),
             Self::Tool => !grant.tool.is_empty(),
             Self::Interpreter => !grant.interpreter.is_empty(),
+            Self::SpawnChild => grant.spawn_child.is_some(),
             Self::Http => grant.http.is_some(),
         }
     }
@@ -62,6 +64,10 @@ impl Key {
             Self::Tool => Capability::Tool(request.tool.first().map_or("*".to_owned(), ToString::to_string)),
             Self::Interpreter => {
                 Capability::Interpreter(request.interpreter.first().map_or("*".to_owned(), ToString::to_string))
+            }
+            Self::SpawnChild => {
+                let first = request.spawn_child.as_ref().and_then(|it| it.faculties.first());
+                Capability::SpawnChild(first.map_or("*".to_owned(), ToString::to_string))
             }
             Self::Http => {
                 let http = request.http.as_ref();
@@ -85,6 +91,7 @@ impl fmt::Display for Key {
             Self::Memory => "memory",
             Self::Tool => "tool",
             Self::Interpreter => "interpreter",
+            Self::SpawnChild => "spawn-child",
             Self::Http => "http",
         })
     }
@@ -114,6 +121,7 @@ const INTERFACES: &[(&str, &[&str], &str, Option<Key>)] = &[
     ("animus:faculty", &["engage"], "0.1", Some(Key::Llm)),
     ("animus:interpreter", &["code"], "0.1", Some(Key::Interpreter)),
     ("animus:interpreter", &["types"], "0.1", None),
+    ("animus:spawn-child", &["spawn-child"], "0.1", Some(Key::SpawnChild)),
     ("wasi:io", &["error", "poll", "streams"], "0.2", None),
     ("wasi:clocks", &["wall-clock", "monotonic-clock"], "0.2", None),
     ("wasi:random", &["random", "insecure", "insecure-seed"], "0.2", None),
@@ -250,6 +258,7 @@ fn build(engine: &Engine, shape: Shape) -> wasmtime::Result<Linker<State>> {
             Key::Memory => capability::memory::add_to_linker(&mut linker)?,
             Key::Tool => capability::tool::add_to_linker(&mut linker)?,
             Key::Interpreter => capability::code::add_to_linker(&mut linker)?,
+            Key::SpawnChild => capability::spawn_child::add_to_linker(&mut linker)?,
             Key::Http => wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?,
         }
     }
@@ -292,6 +301,7 @@ mod tests {
             ("animus:llm/llm", Import::Version("0.1")),
             ("animus:faculty/engage@0.1.0", Import::Opened(Key::Llm)),
             ("animus:tool/types@0.1.0", Import::Base),
+            ("animus:spawn-child/spawn-child@0.1.0", Import::Opened(Key::SpawnChild)),
             ("wasi:cli/environment@0.2.3", Import::Base),
             ("wasi:http/types@0.2.0", Import::Opened(Key::Http)),
             ("wasi:config/store@0.2.0-rc.1", Import::Base),

@@ -273,6 +273,7 @@ impl Plugin {
         Ok(Callee {
             linked: self.linked.get_or_try_init(|| self.link()).await?,
             name: self.loaded.name.as_str(),
+            plugin: self.loaded.name.as_str(),
             authority: &self.loaded.authority,
             generation: self.loaded.generation,
             digest: self.loaded.digest,
@@ -343,6 +344,7 @@ impl Plugin {
         Ok(Callee {
             linked: self.runner().await?,
             name,
+            plugin: self.loaded.name.as_str(),
             authority,
             generation: self.loaded.generation,
             digest: self.loaded.digest,
@@ -451,7 +453,7 @@ impl PluginSet for Snapshot {
         let tools = callee.linked.tools.as_ref().ok_or_else(|| no_export(&plugin.loaded.name, "animus:tool/tools"))?;
         let short = name.split_once('.').map_or(name, |(_, short)| short);
         let result = callee
-            .run(cx, async |store, instance| {
+            .run(cx, short, async |store, instance| {
                 tools.load(&mut *store, instance)?.call_call_tool(&mut *store, short, &args).await
             })
             .await;
@@ -477,7 +479,9 @@ impl PluginSet for Snapshot {
         let export = export.ok_or_else(|| no_export(&plugin.loaded.name, "animus:faculty/faculty"))?;
         let task = faculty::Task::from(task);
         let outcome = callee
-            .run(cx, async |store, instance| export.load(&mut *store, instance)?.call_engage(&mut *store, &task).await)
+            .run(cx, "engage", async |store, instance| {
+                export.load(&mut *store, instance)?.call_engage(&mut *store, &task).await
+            })
             .await;
         plugin.count(callee.fared.get(), &outcome).await;
         outcome?.try_into()

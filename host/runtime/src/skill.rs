@@ -52,6 +52,8 @@ pub enum Interface {
     Memory,
     /// `animus:tool/tool`.
     Tool,
+    /// `animus:spawn-child/spawn-child`.
+    SpawnChild,
 }
 
 /// What a thin component is made of.

@@ -260,6 +260,11 @@ fn a_thin_component_is_valid_and_shows_what_it_imports_and_exports() {
         (Interface::Ledger, "animus:ledger/ledger@0.1.0", &["append: func", "read: func", "formatted: func"]),
         (Interface::Memory, "animus:memory/memory@0.1.0", &["store: func", "recall: func", "forget: func"]),
         (Interface::Tool, "animus:tool/tool@0.1.0", &["%list: func", "describe: func", "call: func"]),
+        (
+            Interface::SpawnChild,
+            "animus:spawn-child/spawn-child@0.1.0",
+            &["spawn: func", "await: func", "cancel: func"],
+        ),
     ] {
         skill.imports = BTreeSet::from([interface]);
         let wasm = skill.compile().unwrap();

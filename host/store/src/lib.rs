@@ -8,8 +8,18 @@
 //! this build, [`Internal`](animus_core::Error::Internal) when it is damaged; both name the operation.
 
 mod chain;
+mod fusion;
 mod keys;
+mod measure;
+mod plugins;
+mod postgres;
+mod rows;
+mod secrets;
+mod skills;
 mod sqlite;
+mod vectors;
+mod works;
 
 pub use keys::MasterKey;
+pub use postgres::Postgres;
 pub use sqlite::Sqlite;

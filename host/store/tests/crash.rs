@@ -64,6 +64,7 @@ async fn write_for_ever(home: &Path) {
             kind: "fact".into(),
             tags: vec![tag(focus)],
             source: "host".into(),
+            ..NewMemory::default()
         };
         let id = tenant.memory_store(memory).await.unwrap();
         if n % 2 == 0 {
@@ -122,8 +123,9 @@ fn a_killed_host_leaves_a_whole_store() {
 
             // The index of memories agrees with the memories.
             let recall = async |text: &str| {
-                let query = Query { text: text.into(), limit: Some(100), tags: vec![tag(focus)], kind: None };
-                tenant.memory_recall(query).await.unwrap().into_iter().map(|hit| hit.memory.id).collect::<HashSet<_>>()
+                let query = Query { text: text.into(), limit: Some(100), tags: vec![tag(focus)], ..Query::default() };
+                let hits = tenant.memory_recall(query).await.unwrap().hits;
+                hits.into_iter().map(|hit| hit.memory.id).collect::<HashSet<_>>()
             };
             let (all, found) = (recall("").await, recall("effect").await);
             assert!(all == found && all.len() <= journal.len().div_ceil(2));

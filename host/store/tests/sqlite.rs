@@ -10,10 +10,10 @@ use animus_core::store::Store;
 use animus_store::{MasterKey, Sqlite};
 use tempfile::TempDir;
 
-async fn fresh() -> (Arc<dyn Store>, TempDir) {
+async fn fresh() -> Option<(Arc<dyn Store>, TempDir)> {
     let home = tempfile::tempdir().unwrap();
     let key = MasterKey::load_or_create(&home.path().join("key")).unwrap();
-    (Arc::new(Sqlite::open(&home.path().join("animus.db"), key).await.unwrap()), home)
+    Some((Arc::new(Sqlite::open(&home.path().join("animus.db"), key).await.unwrap()), home))
 }
 
 conformance::suite!(crate::fresh);

@@ -74,6 +74,7 @@ async fn what_was_forgotten_stands_in_no_file() {
         kind: "fact".into(),
         tags: vec![tag.into()],
         source: "operator".into(),
+        ..NewMemory::default()
     };
     // Others before and after, so that their words share pages of the index with the forgotten ones.
     for n in 0..50 {

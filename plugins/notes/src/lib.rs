@@ -43,10 +43,10 @@ impl Tool for Remember {
     }
 }
 
-/// Finds stored memories by the words of a query, best first. An empty query gives the newest.
+/// Finds stored memories by what a query says, best first. An empty query gives the newest.
 #[derive(Deserialize, JsonSchema)]
 struct Recall {
-    /// Words to look for; may be empty.
+    /// What to look for, in words; may be empty.
     query: String,
     /// Only memories of this kind.
     kind: Option<String>,
@@ -77,7 +77,7 @@ struct Memory {
 
 impl From<Item> for Memory {
     fn from(item: Item) -> Self {
-        let Item { id, content, kind, tags, source, created_ms } = item;
+        let Item { id, content, kind, tags, source, created_ms, .. } = item;
         Self { id, content, kind, tags, source, created_ms }
     }
 }
@@ -91,7 +91,7 @@ impl Tool for Recall {
         if self.limit.is_some_and(|limit| !(1..=100).contains(&limit)) {
             return Err(Error::invalid("limit is 1 to 100"));
         }
-        let options = RecallOptions { limit: self.limit, kind: self.kind, tags: self.tags };
+        let options = RecallOptions { limit: self.limit, kind: self.kind, tags: self.tags, ..RecallOptions::default() };
         let hits = memory::recall(&self.query, &options)?;
         Ok(Json(Found { memories: hits.into_iter().map(|hit| hit.item.into()).collect() }))
     }

@@ -100,7 +100,7 @@ def _hint(error: BaseException) -> None:
         if top in animus.__all__ or near and near[0] != "animus":
             error.add_note(f"did you mean `from animus import {top if top in animus.__all__ else near[0]}`?")
         elif top == "animus" and error.name != "animus":
-            error.add_note("it has tools, ledger, memory, llm, errors: `from animus import tools`")
+            error.add_note("it has tools, ledger, memory, llm, children, errors: `from animus import tools`")
         elif top in preload.ABSENT:
             error.add_note("CPython on WebAssembly lacks it; use a tool, or another module of the standard library")
         else:

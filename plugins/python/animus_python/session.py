@@ -20,7 +20,7 @@ GIVEN = "__animus_given__"
 """Where a module keeps the globals that it began with."""
 
 # A definition whose making calls one of these would do it again in every run.
-_EFFECTS = {"tools", "ledger", "memory", "llm", "print", "input", "open", "exec", "eval"}
+_EFFECTS = {"tools", "ledger", "memory", "llm", "children", "print", "input", "open", "exec", "eval"}
 
 
 class TooLarge(ValueError):

@@ -38,8 +38,12 @@ _MEMORY = {
     "tag": "memory:write",
     "recall": "memory:read",
     "get": "memory:read",
+    "update": "memory:write",
+    "versions": "memory:read",
 }
 _PARTS = ("tools", "ledger", "memory", "llm")
+"""What a program has without an import."""
+_MODULES = (*_PARTS, "children")
 _LOCAL = "name it literally, as in tools.fs.read_file(…), so that what the program may call is known before it runs"
 
 Problem = tuple[int, str]
@@ -136,6 +140,10 @@ class _Finder(ast.NodeVisitor):
             self._literal_tool(node.args[0] if node.args else None, node)
         elif path == "animus.llm.complete":
             self._model(node)
+        elif path == "animus.children.spawn":
+            self._child(node)
+        elif path == "animus.llm.embed":
+            self.uses.add("llm:embed")
         elif path in ("animus.tools.describe", "animus.tools.search", "animus.tools.list"):
             pass
         elif (
@@ -184,8 +192,14 @@ class _Finder(ast.NodeVisitor):
             elif rest[0] in known:
                 self.uses.add(known[rest[0]])
         elif part == "llm":
-            if not rest or rest[0] == "complete":
+            if rest and rest[0] == "embed":
+                self.uses.add("llm:embed")
+            elif not rest or rest[0] == "complete":
                 self._dynamic("llm.complete", node)
+        elif part == "children":
+            # What is awaited, checked or cancelled was spawned.
+            if not rest or rest[0] == "spawn":
+                self._dynamic("children.spawn", node)
         elif not part:
             self._dynamic("animus", node)
 
@@ -203,6 +217,16 @@ class _Finder(ast.NodeVisitor):
             self.problems.append((node.lineno, 'the model is not named literally; write llm.complete(…, model="fast")'))
         else:
             self.uses.add(f"llm:{text or 'default'}")
+
+    def _child(self, node: ast.Call) -> None:
+        given = [k.value for k in node.keywords if k.arg == "faculty"] or node.args[:1]
+        text = self._text(given[0]) if given else None
+        if text is None:
+            self.problems.append(
+                (node.lineno, 'the faculty is not named literally; write children.spawn("assistant", …)')
+            )
+        else:
+            self.uses.add(f"spawn-child:{text}")
 
     def _dynamic(self, what: str, node: ast.expr) -> None:
         self.problems.append(
@@ -238,8 +262,8 @@ class _Finder(ast.NodeVisitor):
             for alias in node.names:
                 name = f"{node.module}.{alias.name}".replace("animus.toolbox.", "animus.", 1)
                 if alias.name == "*":
-                    self._paths |= {n: f"animus.{n}" for n in _PARTS}
-                elif name.split(".")[1] in _PARTS:
+                    self._paths |= {n: f"animus.{n}" for n in _MODULES}
+                elif name.split(".")[1] in _MODULES:
                     self._paths[alias.asname or alias.name] = name
 
     def _importable(self, name: str, line: int) -> None:

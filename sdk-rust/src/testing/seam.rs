@@ -69,7 +69,7 @@ pub(crate) mod memory {
     use crate::{
         Error, Result as Answer,
         bindings::imports::animus::types::types as wit,
-        memory::{Hit, Item, RecallOptions},
+        memory::{Hit, Item, RecallOptions, Version},
         testing::{Memories, serving},
     };
 
@@ -90,6 +90,14 @@ pub(crate) mod memory {
         with("memory::get", "memory:read", |memories| memories.item(id).cloned())
     }
 
+    pub(crate) fn update(id: &str, content: &str, from: Option<u64>) -> Result<u64, wit::Error> {
+        with("memory::update", "memory:write", |memories| memories.update(id, content, from))
+    }
+
+    pub(crate) fn versions(id: &str) -> Result<Vec<Version>, wit::Error> {
+        with("memory::versions", "memory:read", |memories| memories.versions(id))
+    }
+
     pub(crate) fn forget(id: &str) -> Result<(), wit::Error> {
         with("memory::forget", "memory:write", |memories| memories.forget(id))
     }
@@ -105,7 +113,7 @@ pub(crate) mod llm {
     use crate::{
         Error,
         bindings::imports::animus::types::types as wit,
-        llm::{Event, Request, Response},
+        llm::{Embeddings, Event, Request, Response},
         testing::serving,
     };
 
@@ -126,6 +134,10 @@ pub(crate) mod llm {
         let response = serving("llm::stream").complete(request).map_err(Error::into_host)?;
         let pieces = vec![Event::Text(response.message.text()), Event::Done(response)];
         Ok(Completion(RefCell::new(pieces.into_iter())))
+    }
+
+    pub(crate) fn embed(texts: &[String]) -> Result<Embeddings, wit::Error> {
+        serving("llm::embed").embed(texts).map_err(Error::into_host)
     }
 
     pub(crate) fn list_models() -> Vec<String> {
@@ -156,6 +168,32 @@ pub(crate) mod code {
 
     pub(crate) fn run(interpreter: &str, program: &Program) -> Result<Outcome, wit::Error> {
         serving("code::run").run_program(interpreter, program).map_err(Error::into_host)
+    }
+}
+
+pub(crate) mod spawn_child {
+    use crate::{
+        Error,
+        bindings::imports::animus::types::types as wit,
+        children::{Child, NewChild},
+        testing::serving,
+    };
+
+    pub(crate) fn spawn(new: &NewChild) -> Result<String, wit::Error> {
+        serving("children::spawn").spawn(new).map_err(Error::into_host)
+    }
+
+    pub(crate) fn await_(ids: &[String], _: u64) -> Result<Vec<Child>, wit::Error> {
+        serving("children::await_all").children(ids).map_err(Error::into_host)
+    }
+
+    pub(crate) fn check(ids: &[String]) -> Result<Vec<Child>, wit::Error> {
+        serving("children::check").children(ids).map_err(Error::into_host)
+    }
+
+    /// They have ended already.
+    pub(crate) fn cancel(id: &str) -> Result<(), wit::Error> {
+        serving("children::cancel").children(&[id.to_owned()]).map(|_| ()).map_err(Error::into_host)
     }
 }
 

@@ -46,6 +46,7 @@ fn what_is_not_listed_is_denied_by_its_name_in_grants() {
     assert_eq!(tools::call("fs.read_file", json!({})), Ok(ToolOutput::text("text")));
     assert_eq!(tools::list().into_iter().map(|tool| tool.name).collect::<Vec<_>>(), ["fs.read_file"]);
     assert_eq!(llm::models(), ["fast"]);
+    assert_eq!(denied(llm::embed(&["a".into()])), "llm:embed");
     assert_eq!(host.calls(), [("fs.read_file".to_owned(), json!({}))]);
     assert!(host.requests().is_empty() && host.engagements().is_empty() && host.programs().is_empty());
 }
@@ -102,6 +103,17 @@ fn the_ledger_is_numbered_filtered_and_formatted() {
 }
 
 #[test]
+fn texts_of_the_same_letters_point_the_same_way() {
+    let _host = FakeHost::new().grant(["llm:embed"]).start();
+    let answer = llm::embed(&["Tea".into(), "ate".into(), "milk".into()]).unwrap();
+    assert_eq!(answer.vectors[0], answer.vectors[1]);
+    assert_ne!(answer.vectors[0], answer.vectors[2]);
+    for bad in [vec![], vec![" ".to_owned()], vec!["x".repeat(LONGEST + 1)], vec!["x".to_owned(); 257]] {
+        assert!(matches!(llm::embed(&bad), Err(Error::Invalid(_))));
+    }
+}
+
+#[test]
 fn memories_are_found_by_words_kind_and_tags_and_stay_within_bounds() {
     let host = FakeHost::new().start();
     let whales = memory::store("Whales are mammals", "fact", &["sea".into(), "animal".into()]).unwrap();
@@ -117,8 +129,24 @@ fn memories_are_found_by_words_kind_and_tags_and_stay_within_bounds() {
     );
     memory::tag(&tea, "drink").unwrap();
     assert_eq!(ids("", RecallOptions { tags: vec!["drink".into()], ..Default::default() }), std::slice::from_ref(&tea));
+    let mine = |since_ms| RecallOptions { source: Some("test".into()), since_ms, ..Default::default() };
+    assert_eq!(ids("", mine(None)).len(), 2);
+    assert!(ids("", mine(Some(u64::MAX))).is_empty());
+    assert!(ids("", RecallOptions { source: Some("other".into()), ..Default::default() }).is_empty());
+
+    assert_eq!(memory::update(&tea, "prefers coffee", Some(1)), Ok(2));
+    assert_eq!(memory::update(&tea, "prefers coffee", Some(1)), Ok(2));
+    assert!(matches!(memory::update(&tea, "prefers water", Some(1)), Err(Error::Conflict(_))));
+    for n in 3..20 {
+        assert_eq!(memory::update(&tea, &format!("drink {n}"), None), Ok(n));
+    }
+    let versions = memory::versions(&tea).unwrap();
+    assert!(versions.iter().map(|it| it.version).eq((9..20).rev()), "{versions:?}");
+    assert_eq!(versions[0].content, memory::get(&tea).unwrap().content);
+
     memory::forget(&tea).unwrap();
     assert!(matches!(memory::forget(&tea), Err(Error::NotFound(_))));
+    assert!(matches!(memory::versions(&tea), Err(Error::NotFound(_))));
     assert_eq!(memory::get(&whales).unwrap().tags, ["animal", "sea"]);
     assert!(matches!(memory::store("a", "Not a word", &[]), Err(Error::Invalid(_))));
     assert!(matches!(

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use animus_core::{
     Error,
     llm::{
-        Content, Message, ModelInfo, Models, Request, Response, ResponseStream, Role, Stop, StreamEvent, ToolInput,
-        ToolUse, Usage,
+        Content, Embeddings, Message, ModelInfo, Models, Request, Response, ResponseStream, Role, Stop, StreamEvent,
+        ToolInput, ToolUse, Usage,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -75,5 +75,11 @@ impl Models for Scripted {
 
     async fn complete(&self, _: Request, _: CancellationToken) -> Result<Response, Error> {
         Ok(self.answer())
+    }
+
+    async fn embed(&self, _: &str, texts: &[String], _: CancellationToken) -> Result<Embeddings, Error> {
+        let vectors = texts.iter().map(|_| vec![1.0]).collect();
+        let (model, usage) = ("bench:bench".to_owned(), Usage::default());
+        Ok(Embeddings { model, dims: 1, vectors, usage, cost_microusd: None })
     }
 }

@@ -11,12 +11,13 @@ use animus_core::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-use super::{execute_code, pages::LARGEST_PAGE, skills};
+use super::{children, execute_code, pages::LARGEST_PAGE, skills};
 use crate::focus::Focus;
 
 /// Their definitions, as `by` has them.
 pub(super) fn definitions(focus: &Focus, by: &Principal) -> Vec<Tool> {
-    own().into_iter().chain(execute_code::definition(focus, by)).chain(skills::definitions(focus)).collect()
+    let given = execute_code::definition(focus, by).into_iter().chain(children::definitions(by));
+    own().into_iter().chain(given).chain(skills::definitions(focus)).collect()
 }
 
 /// What changes nothing.
@@ -116,6 +117,7 @@ pub(super) async fn call(
         "read_result" => parse::<Page>(name, args)
             .and_then(|page| focus.pages().read(&page.id, page.offset, page.limit.unwrap_or(LARGEST_PAGE))),
         execute_code::NAME => return execute_code::call(focus, by, args).await,
+        _ if children::is_one(name) => return children::call(focus, by, name, args).await,
         _ => return skills::call(focus, by, name, args).await,
     };
     Some(text.map(|text| Output { text, ..Output::default() }))

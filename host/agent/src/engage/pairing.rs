@@ -75,6 +75,20 @@ impl Ordered {
         &mut self.messages
     }
 
+    /// Puts `first` in the place of all messages before the place `from`, or before the next of the model's where one of
+    /// the user's stands there.
+    pub(crate) fn keep_from(&mut self, from: usize, first: Message) {
+        let is_the_models = |at: &usize| self.messages.get(*at).is_none_or(|it| it.role == Role::Assistant);
+        let from = (from..self.messages.len()).find(is_the_models).unwrap_or(self.messages.len());
+        self.messages.splice(..from, [Arc::new(first)]);
+        self.asked = self.messages.iter().flat_map(|message| message.tool_uses()).map(|it| it.id.clone()).collect();
+    }
+
+    /// The identifiers of the tool requests in it.
+    pub(crate) fn asked(&self) -> &HashSet<String> {
+        &self.asked
+    }
+
     /// Adds messages: the outcome is that of [`repair`] for the conversation so far and `messages` together. Returns the
     /// place of the first message that is new or has changed, which may be one from before: a message that goes on with
     /// the role of the last one is joined with it.

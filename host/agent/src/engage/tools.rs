@@ -11,13 +11,18 @@ use animus_core::{
 };
 use futures::{StreamExt as _, stream};
 use serde_json::{Map, Value};
+use tracing::{Instrument as _, Span};
 
 use super::{
     Engage, engine_tools,
     pages::{FIRST_PAGE, head},
     repeat::Verdict,
 };
-use crate::focus::{About, Call, unknown_tool};
+use crate::{
+    content,
+    focus::{About, Call, unknown_tool},
+    spans,
+};
 
 /// Tool calls of one turn that run at the same time.
 const AT_ONCE: usize = 8;
@@ -38,8 +43,16 @@ impl Engage<'_> {
         let verdicts: Vec<_> = requests.iter().map(|r| self.repeats.verdict(r, self.is_cacheable(&r.name))).collect();
         let repetition = verdicts.contains(&Verdict::Stop);
         let this = &*self;
-        let calls: Vec<_> =
-            requests.iter().zip(verdicts).map(|(request, verdict)| this.answer_one(request, verdict, stop)).collect();
+        let calls: Vec<_> = requests
+            .iter()
+            .zip(verdicts)
+            .map(|(request, verdict)| {
+                // What a model calls by a name that nobody offers is its own invention.
+                let known = this.offered.get_key_value(&request.name).map_or("unknown", |(name, _)| name);
+                let span = spans::tool(known, Some(&request.id));
+                this.answer_one(request, verdict, stop).instrument(span)
+            })
+            .collect();
         let answers: Vec<_> = stream::iter(calls).buffered(AT_ONCE).collect().await;
 
         let mut results = Vec::with_capacity(requests.len());
@@ -71,6 +84,7 @@ impl Engage<'_> {
             ToolInput::Object(object) => Value::Object(object.clone()),
         };
         self.focus.tell(Event::ToolStart { id: id.clone(), tool: name.clone(), args });
+        content::called(input);
         let begun = Instant::now();
         let (result, bytes, error) = match verdict {
             Verdict::Cached(result) => {
@@ -95,6 +109,11 @@ impl Engage<'_> {
                 (result, bytes, error)
             }
         };
+        content::returned(&result.text);
+        if result.is_error {
+            let class = error.as_ref().map_or("tool", Error::class);
+            Span::current().record("otel.status_code", "ERROR").record("error.type", class);
+        }
         self.focus.tell(Event::ToolEnd {
             id: id.clone(),
             tool: name.clone(),

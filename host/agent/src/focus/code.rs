@@ -1,6 +1,6 @@
 //! Code that an agent or an operator has an interpreter run, and the sessions that join runs of one focus.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use animus_core::{
     Error, Result,
@@ -14,6 +14,7 @@ use animus_core::{
 use serde_json::json;
 
 use super::{Focus, lock};
+use crate::measure;
 
 /// The most sessions of one focus; each may keep [`MAX_STATE`](animus_core::code::MAX_STATE) bytes.
 const MAX_SESSIONS: usize = 8;
@@ -75,7 +76,10 @@ impl Focus {
         let mut ran = self
             .effect(intent, move |acting| async move {
                 let cx = focus.call_context(depth, acting.seq, acting.cancel);
-                focus.plugins().run_code(&cx, &interpreter, &authority, program).await
+                let begun = Instant::now();
+                let ran = focus.plugins().run_code(&cx, &interpreter, &authority, program).await;
+                measure::executed(focus.cx().tenant.id(), &interpreter, begun.elapsed(), ran.as_ref());
+                ran
             })
             .await?;
         if let (Some(key), Some(state)) = (key, ran.state.take()) {

@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Acting, Focus, services::intent};
 use crate::{
     charge::Charge,
+    content,
     conversation::{Conversation, Weight},
+    measure::Chat,
 };
 
 /// Pieces of an answer that wait for a slow reader.
@@ -41,6 +43,8 @@ pub(crate) struct Prepared {
     request: Request,
     weight: Weight,
     charge: Charge,
+    /// The model that is asked first, `<provider>:<model>`.
+    label: String,
 }
 
 impl Focus {
@@ -72,19 +76,22 @@ impl Focus {
 
     fn reserve(&self, number: u32, conversation: &Conversation, model: &ModelInfo) -> Result<Prepared> {
         let charge = Charge::reserve(&self.0.spending, conversation, model)?;
-        Ok(Prepared { number, request: conversation.request(), weight: conversation.weight(), charge })
+        let label = model.models.first().cloned().unwrap_or_default();
+        Ok(Prepared { number, request: conversation.request(), weight: conversation.weight(), charge, label })
     }
 
     /// Makes the call and returns the whole answer.
     pub(crate) async fn complete(&self, by: &Principal, prepared: Prepared) -> Result<Response> {
         let intent = llm_intent(by, &prepared);
-        let (focus, about, begun) = (self.clone(), prepared.about(), Instant::now());
+        let (focus, caller) = (self.clone(), intent.caller.clone());
+        let (about, begun) = (prepared.about(), Instant::now());
         let answered = self.effect(intent, |acting| async move {
-            let Prepared { request, mut charge, .. } = prepared;
+            let Prepared { request, mut charge, label, .. } = prepared;
             charge.dispatched();
+            let chat = focus.chat(caller, label, &request);
             match focus.0.cx.models.complete(request, acting.cancel).await {
-                Ok(response) => Ok(focus.counted(charge, response)),
-                Err(error) => Err(failed(charge, error)),
+                Ok(response) => Ok(focus.counted(charge, &chat, response)),
+                Err(error) => Err(failed(charge, &chat, error)),
             }
         });
         self.after_llm(by, about, begun, answered.await?).await
@@ -96,8 +103,9 @@ impl Focus {
         let intent = llm_intent(by, &prepared);
         let withheld = self.is_watched(Point::AfterLlmCall);
         let sink = if withheld { Sink::Withheld } else { Sink::Watcher };
-        let answered =
-            self.effect(intent, move |acting| async move { focus.relay(prepared, acting.cancel, &sink).await });
+        let caller = intent.caller.clone();
+        let relay = |acting: Acting| async move { focus.relay(prepared, caller, acting.cancel, &sink).await };
+        let answered = self.effect(intent, relay);
         let response = self.after_llm(by, about, begun, answered.await?).await?;
         if withheld {
             self.tell(Event::Token { text: response.message.text() });
@@ -110,6 +118,7 @@ impl Focus {
     /// the whole.
     pub(crate) fn stream(&self, by: &Principal, prepared: Prepared) -> ResponseStream {
         let intent = llm_intent(by, &prepared);
+        let caller = intent.caller.clone();
         let (pieces, received) = mpsc::channel(PIECES);
         let (focus, reader) = (self.clone(), pieces.clone());
         let (about, begun, by) = (prepared.about(), Instant::now(), by.clone());
@@ -118,7 +127,7 @@ impl Focus {
             let sink = if withheld { Sink::WithheldReader(pieces.clone()) } else { Sink::Reader(pieces.clone()) };
             tokio::select! {
                 biased;
-                answer = focus.relay(prepared, acting.cancel, &sink) => answer,
+                answer = focus.relay(prepared, caller, acting.cancel, &sink) => answer,
                 () = pieces.closed() => Err(Error::Cancelled),
             }
         };
@@ -153,12 +162,19 @@ impl Focus {
         Box::pin(stream::unfold(received, |mut received| async { Some((received.recv().await?, received)) }))
     }
 
-    async fn relay(&self, prepared: Prepared, cancel: CancellationToken, sink: &Sink) -> Result<Response> {
-        let Prepared { request, mut charge, .. } = prepared;
+    async fn relay(
+        &self,
+        prepared: Prepared,
+        caller: String,
+        cancel: CancellationToken,
+        sink: &Sink,
+    ) -> Result<Response> {
+        let Prepared { request, mut charge, label, .. } = prepared;
         charge.dispatched();
+        let chat = self.chat(caller, label, &request);
         let mut answer = match self.0.cx.models.stream(request, cancel.clone()).await {
             Ok(answer) => answer,
-            Err(error) => return Err(failed(charge, error)),
+            Err(error) => return Err(failed(charge, &chat, error)),
         };
         loop {
             let event = tokio::select! {
@@ -167,7 +183,7 @@ impl Focus {
                 () = cancel.cancelled() => return Err(Error::Cancelled),
             };
             match event {
-                Some(Ok(StreamEvent::Done(response))) => return Ok(self.counted(charge, response)),
+                Some(Ok(StreamEvent::Done(response))) => return Ok(self.counted(charge, &chat, response)),
                 Some(Ok(piece)) => {
                     if let StreamEvent::Text(text) = &piece {
                         charge.streamed(text.len());
@@ -183,10 +199,10 @@ impl Focus {
                         Sink::Withheld | Sink::WithheldReader(_) => {}
                     }
                 }
-                Some(Err(error)) => return Err(failed(charge, error)),
+                Some(Err(error)) => return Err(failed(charge, &chat, error)),
                 None => {
                     let error = Error::Unavailable("the model's stream ended without an answer".into());
-                    return Err(failed(charge, error));
+                    return Err(failed(charge, &chat, error));
                 }
             }
         }
@@ -204,8 +220,16 @@ impl Focus {
         }
     }
 
-    fn counted(&self, charge: Charge, response: Response) -> Response {
+    /// From here on the call is under way, for whoever measures it.
+    fn chat(&self, caller: String, label: String, request: &Request) -> Chat {
+        content::asked(request);
+        Chat::begin(self.0.cx.tenant.id().clone(), caller, label)
+    }
+
+    fn counted(&self, charge: Charge, chat: &Chat, response: Response) -> Response {
         charge.settle(&response);
+        chat.answered(&response);
+        content::answered(&response);
         self.tell(Event::Usage { usage: response.usage, cost_microusd: response.cost_microusd });
         if let Some(percent) = self.0.cx.budget.warning() {
             self.tell(Event::Budget { percent, standing: self.0.cx.budget.standing() });
@@ -229,7 +253,8 @@ fn pieces_of(response: &Response) -> impl Iterator<Item = StreamEvent> {
 }
 
 /// A call that was cancelled is billed by the vendor like any other; one that the vendor failed is not.
-fn failed(charge: Charge, error: Error) -> Error {
+fn failed(charge: Charge, chat: &Chat, error: Error) -> Error {
+    chat.failed(&error);
     if error != Error::Cancelled {
         charge.release();
     }

@@ -4,22 +4,23 @@ use std::sync::Arc;
 
 use animus_core::{
     Denial, Error, Result,
+    child::{Child, MAX_WAIT_MS, NewChild},
     code::{Program, Ran},
     event::Event,
     id::{MemoryId, WorkId},
     journal::{EffectKind, Intent, Outcome},
     ledger::{self, Entry, EntryType, Filter},
-    llm,
-    memory::{self, NewMemory},
+    llm, memory,
     services::{EngageOptions, Engagement, Principal, Services},
     store::{Origin, SecretValue},
     tool::{Output, Tool},
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tracing::Instrument as _;
 
 use super::{Call, Focus, lock};
-use crate::engage;
+use crate::{engage, measure, spans};
 
 #[async_trait]
 impl Services for Focus {
@@ -35,6 +36,10 @@ impl Services for Focus {
         self.complete(by, self.prepare(by, request).await?).await
     }
 
+    async fn llm_embed(&self, by: &Principal, texts: Vec<String>) -> Result<llm::Embeddings> {
+        self.embed(by, texts).await
+    }
+
     fn llm_roles(&self) -> Vec<String> {
         self.cx().models.roles()
     }
@@ -48,31 +53,36 @@ impl Services for Focus {
     }
 
     async fn memory_store(&self, by: &Principal, content: String, kind: String, tags: Vec<String>) -> Result<MemoryId> {
-        let new = NewMemory { content, kind, tags, source: name(by).to_owned() }.checked()?;
-        let tenant = self.cx().tenant.clone();
-        self.effect(
-            intent(by, EffectKind::Memory, "store", json!(new)),
-            |_| async move { tenant.memory_store(new).await },
-        )
-        .await
+        self.store_memory(by, content, kind, tags).await
     }
 
-    async fn memory_recall(&self, _: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>> {
-        self.cx().tenant.memory_recall(query).await
+    async fn memory_recall(&self, by: &Principal, query: memory::Query) -> Result<Vec<memory::Hit>> {
+        self.recall_memories(by, query).await
+    }
+
+    async fn memory_update(&self, by: &Principal, id: MemoryId, content: String, from: Option<u64>) -> Result<u64> {
+        self.update_memory(by, id, content, from).await
+    }
+
+    async fn memory_versions(&self, _: &Principal, id: MemoryId) -> Result<Vec<memory::Version>> {
+        self.cx().tenant.memory_versions(id).await
     }
 
     async fn memory_get(&self, _: &Principal, id: MemoryId) -> Result<memory::Memory> {
+        measure::memory(self.cx().tenant.id(), "get");
         self.cx().tenant.memory_get(id).await
     }
 
     async fn memory_forget(&self, by: &Principal, id: MemoryId) -> Result<()> {
         let tenant = self.cx().tenant.clone();
+        measure::memory(tenant.id(), "forget");
         let intent = intent(by, EffectKind::Memory, "forget", json!({ "id": id }));
         self.effect(intent, move |_| async move { tenant.memory_forget(id).await }).await
     }
 
     async fn memory_tag(&self, by: &Principal, id: MemoryId, tag: String) -> Result<()> {
         let tenant = self.cx().tenant.clone();
+        measure::memory(tenant.id(), "tag");
         let intent = intent(by, EffectKind::Memory, "tag", json!({ "id": id, "tag": tag }));
         self.effect(intent, move |_| async move { tenant.memory_tag(id, &tag).await }).await
     }
@@ -82,13 +92,29 @@ impl Services for Focus {
     }
 
     async fn tool_call(&self, by: &Principal, tool: &str, args: String) -> Result<Output> {
-        self.call(Call::by(by, tool, args)).await
+        self.call(Call::by(by, tool, args)).instrument(spans::nested(tool)).await
     }
 
     async fn code_run(&self, by: &Principal, interpreter: &str, program: Program) -> Result<Ran> {
         // Running a program touches nothing: what it does is journaled, each thing by itself, inside its caller's call.
         let cx = self.call_context(by.depth.saturating_add(1), by.parent, self.0.cancel.child_token());
         self.plugins().run_code(&cx, interpreter, &by.authority, program).await
+    }
+
+    async fn child_spawn(&self, by: &Principal, new: NewChild) -> Result<WorkId> {
+        self.spawn_child(by, new).await
+    }
+
+    async fn child_await(&self, by: &Principal, ids: Vec<String>, timeout_ms: u64) -> Result<Vec<Child>> {
+        self.await_children(by, ids, timeout_ms.min(MAX_WAIT_MS)).await
+    }
+
+    async fn child_check(&self, by: &Principal, ids: Vec<String>) -> Result<Vec<Child>> {
+        self.check_children(by, ids).await
+    }
+
+    async fn child_cancel(&self, by: &Principal, id: String) -> Result<()> {
+        self.cancel_child(by, id).await
     }
 
     async fn engage(&self, by: &Principal, options: EngageOptions) -> Result<Engagement> {
@@ -139,6 +165,8 @@ impl Focus {
                 tenant.ledger_append(work, entry_type, &content, origin).await
             })
             .await?;
+        measure::ledger(self.cx().tenant.id(), entry_type);
+        self.note(entry.clone());
         self.tell(Event::Ledger { entry: entry.clone() });
         Ok(entry)
     }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Focus, lock, plugins::With};
+use crate::measure;
 
 /// How the journal calls the making of a skill.
 const SUBJECT: &str = "create_skill";
@@ -126,6 +127,7 @@ impl Focus {
                 .tenant
                 .skill_activated(self.0.work, self.0.lease.focus, &skill.name, skill.version, skill.how)
                 .await?;
+            measure::skill_activated(self.0.cx.tenant.id(), skill.name.as_str(), skill.how.as_str());
             self.notice(format!("the skill '{}' is active ({})", skill.name, skill.how));
             let mut active = lock(&self.0.active);
             active.modules.extend(modules);
@@ -162,6 +164,7 @@ impl Focus {
                 drop(plugins);
                 focus.gained();
             }
+            measure::skill_created(focus.cx().tenant.id(), created.record.created_by.as_str());
             let name = created.record.name;
             let pending = created.record.state == SkillState::Pending;
             let what = if pending { "waits for approval: animus skill approve" } else { "serves" };

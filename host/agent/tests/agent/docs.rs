@@ -3,11 +3,12 @@
 use animus_core::{
     Error,
     budget::{Allowance, Budget},
-    event::{Event, HookAction, Reload},
+    event::{Compaction, Event, HookAction, Reload},
     hook::Point,
     id::{FocusId, WorkId},
     ledger::{Entry, EntryType},
     llm::{Stop, Usage},
+    work::State,
 };
 use serde_json::{Value, json};
 
@@ -33,6 +34,15 @@ fn every_event() -> Vec<Event> {
             elapsed_ms: 0,
         },
         Event::Ledger { entry: Entry { seq: 1, entry_type: EntryType::Note, content: text(), created_ms: 0 } },
+        Event::ChildSpawned { child: WorkId::new(), faculty: text(), description: text() },
+        Event::ChildFinished {
+            child: WorkId::new(),
+            faculty: text(),
+            state: State::Completed,
+            tokens: 0,
+            cost_microusd: 0,
+        },
+        Event::Compacted { trigger: Compaction::Step, before: 2, after: 1, summarised: false },
         Event::Usage { usage: Usage::default(), cost_microusd: None },
         Event::Budget { percent: 50, standing },
         Event::Notice { text: text() },
@@ -65,16 +75,19 @@ fn every_event() -> Vec<Event> {
             Event::ToolStart { .. } => 4,
             Event::ToolEnd { .. } => 5,
             Event::Ledger { .. } => 6,
-            Event::Usage { .. } => 7,
-            Event::Budget { .. } => 8,
-            Event::Notice { .. } => 9,
-            Event::Hook { .. } => 10,
-            Event::Log { .. } => 11,
-            Event::Reload { .. } => 12,
-            Event::Done { .. } => 13,
+            Event::ChildSpawned { .. } => 7,
+            Event::ChildFinished { .. } => 8,
+            Event::Compacted { .. } => 9,
+            Event::Usage { .. } => 10,
+            Event::Budget { .. } => 11,
+            Event::Notice { .. } => 12,
+            Event::Hook { .. } => 13,
+            Event::Log { .. } => 14,
+            Event::Reload { .. } => 15,
+            Event::Done { .. } => 16,
         })
         .collect::<Vec<_>>();
-    assert_eq!(kinds, (0..14).collect::<Vec<_>>());
+    assert_eq!(kinds, (0..17).collect::<Vec<_>>());
     events
 }
 

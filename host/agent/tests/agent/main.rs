@@ -9,7 +9,9 @@
     reason = "tests fail by panicking, and share their fakes between modules"
 )]
 
+mod children;
 mod code;
+mod context;
 mod docs;
 mod effects;
 mod engage;

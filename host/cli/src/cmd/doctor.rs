@@ -3,14 +3,14 @@
 use animus_core::{
     Error,
     llm::Models as _,
-    store::{PluginState, Store as _, Tenant},
+    store::{PluginState, Tenant},
 };
 use animus_llm::{Probe, ProbeState};
 use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    context::{Context, NO_MODEL},
+    context::{Context, NO_MODEL, has_models},
     fault::{Exit, Result},
     machine,
     out::{self, BAD, BOLD, GOOD, WARN, paint},
@@ -70,7 +70,10 @@ impl Doctor {
             Err(fault) => report.broken(
                 "store",
                 fault,
-                format!("see docs/operators-guide.md, or move {} away", cx.home.path().display()),
+                format!(
+                    "see docs/operators-guide.md; check DATABASE_URL and [store] in animus.toml, or move {} away",
+                    cx.home.path().display()
+                ),
             ),
             Ok(tenant) => {
                 store(cx, &*tenant, &mut report).await?;
@@ -180,7 +183,7 @@ async fn models(cx: &Context, report: &mut Report) {
         Err(fault) => return report.broken("models", fault, "mend [llm] in animus.toml"),
     };
     let roles = router.roles();
-    if roles.is_empty() {
+    if !has_models(&router) {
         let detail = "no model is configured, and none was found";
         report.add("models", Level::Warn, detail, Some(NO_MODEL.to_owned()));
     }

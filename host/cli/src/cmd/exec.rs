@@ -78,7 +78,7 @@ impl Exec {
         }
         let (models, _) = cx.router(&config, None).await?;
         let viewer = (!cx.out.is_json()).then(|| Viewer::start(&cx.out, "running"));
-        let hooks = hooks::of(cx, &host, &config).await?;
+        let hooks = hooks::of(cx, &*host.tenant, &config).await?;
         let run = RunContext {
             tenant: host.tenant,
             plugins: host.plugins,

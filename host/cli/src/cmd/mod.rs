@@ -4,6 +4,7 @@ mod audit;
 mod completions;
 mod doctor;
 mod exec;
+mod faculty;
 mod hook;
 mod ledger;
 mod memory;
@@ -11,9 +12,11 @@ mod model;
 mod plugin;
 mod run;
 mod secret;
+mod serve;
 mod skill;
 mod status;
 mod tool;
+mod work;
 
 use std::{
     io::{self, IsTerminal as _, Read as _},
@@ -23,14 +26,18 @@ use std::{
 
 use anstyle::Style;
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
-use tracing_subscriber::EnvFilter;
 
 use crate::{
+    config,
     context::Context,
     fault::{During as _, Exit, Fault, Result},
     home::Home,
     out::{self, Out},
+    telemetry::{Telemetry, Wants},
 };
+
+pub(crate) use faculty::{Described, described};
+pub(crate) use plugin::Dropped;
 
 /// Who did it, in the audit log, when a person typed the command.
 const OPERATOR: &str = "operator";
@@ -61,6 +68,12 @@ enum Command {
     Run(run::Run),
     /// Have an interpreter run a program that reaches the world through tools
     Exec(exec::Exec),
+    /// Take work from the queue, and offer it over HTTP
+    Serve(serve::Serve),
+    /// Submit work to the queue, look at it, cancel it, try it again
+    Work(work::Work),
+    /// The faculties, and where work goes
+    Faculty(faculty::Faculty),
     /// Make, build, install and grant plugins
     Plugin(plugin::Plugin),
     /// List and call the tools of installed plugins
@@ -92,6 +105,9 @@ impl Command {
         match self {
             Self::Run(run) => run.run(cx).await,
             Self::Exec(exec) => exec.run(cx).await,
+            Self::Serve(serve) => serve.run(cx).await,
+            Self::Work(work) => work.run(cx).await,
+            Self::Faculty(faculty) => faculty.run(cx).await,
             Self::Plugin(plugin) => plugin.run(cx).await,
             Self::Tool(tool) => tool.run(cx).await,
             Self::Ledger(ledger) => ledger.run(cx).await,
@@ -123,15 +139,16 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli, out: &Out) -> Result<Exit> {
-    logging()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .during(|| "start the asynchronous runtime".into())?;
-    let exit = runtime.block_on(async {
-        let cx = Context::new(out.clone(), Home::open(cli.global.home)?);
-        cli.command.run(&cx).await
-    });
+    let home = Home::open(cli.global.home)?;
+    // A file that cannot be read is told by every command that needs it.
+    let settings = config::telemetry(home.path()).unwrap_or_default();
+    let telemetry = Telemetry::start(Wants { settings, prometheus: false, continues: true }, runtime.handle(), out)?;
+    let exit = runtime.block_on(cli.command.run(&Context::new(out.clone(), home)));
+    telemetry.finish();
     // A thread that still reads standard input must not keep the process.
     runtime.shutdown_background();
     exit
@@ -147,15 +164,6 @@ fn misread(error: &clap::Error) -> Exit {
     // Nobody is left to be told when the stream is closed.
     let _ = error.print();
     if asked { Exit::Done } else { Exit::Usage }
-}
-
-/// Logs go to standard error, by `ANIMUS_LOG`: `warn`, `animus_runtime=debug`, …
-fn logging() -> Result {
-    let wanted = std::env::var("ANIMUS_LOG").ok().filter(|text| !text.trim().is_empty());
-    let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or("warn"))
-        .map_err(|e| Fault::usage(format!("ANIMUS_LOG is not a log filter: {e}")).advise("such as ANIMUS_LOG=debug"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(anstream::stderr).init();
-    Ok(())
 }
 
 /// The longest text that is read from standard input, in bytes.

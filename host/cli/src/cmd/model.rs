@@ -114,5 +114,12 @@ fn table(list: &List) -> String {
             (DIM, price),
         ]);
     }
-    table.to_string()
+    let lexical = list.models.iter().flat_map(|model| &model.models).find(|model| model.starts_with("lexical:"));
+    match lexical {
+        Some(lexical) => format!(
+            "{table}\n{lexical} is computed on this machine and matches words and parts of words, not meanings; for those, \
+             name a model of OpenAI or Ollama for the role 'embed' in [llm.roles], then: animus memory reindex"
+        ),
+        None => table.to_string(),
+    }
 }

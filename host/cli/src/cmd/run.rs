@@ -72,7 +72,7 @@ impl Run {
         let work = host.tenant.work_submit(new).await?.work;
 
         let viewer = Viewer::start(&cx.out, "thinking");
-        let hooks = hooks::of(cx, &host, &config).await?;
+        let hooks = hooks::of(cx, &*host.tenant, &config).await?;
         let run = RunContext {
             tenant: host.tenant,
             plugins: host.plugins,

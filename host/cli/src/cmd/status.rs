@@ -1,7 +1,7 @@
 //! `animus status`: what is installed and what was done lately.
 
 use animus_core::{
-    store::{PluginState, Store as _, StoreHealth},
+    store::{PluginState, StoreHealth},
     work::{Work, WorkFilter},
 };
 use clap::Args;
@@ -56,8 +56,12 @@ impl Status {
 fn text(shown: &Shown) -> String {
     let Shown { version, home, store, plugins, work } = shown;
     let mut text = format!(
-        "animus {version} · home {home} · {} store, schema {}\n{} plugins serve, {} await a grant\n",
-        store.backend, store.schema, plugins.serving, plugins.awaiting_grant,
+        "animus {version} · home {home}\n{} store at {}, schema {}\n{} plugins serve, {} await a grant\n",
+        store.backend,
+        out::safe(&store.location),
+        store.schema,
+        plugins.serving,
+        plugins.awaiting_grant,
     );
     if work.is_empty() {
         text.push_str("no work yet; begin some: animus run \"…\"\n");

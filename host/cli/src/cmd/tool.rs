@@ -100,7 +100,7 @@ async fn call(cx: &Context, name: String, arguments: String, workspace: Option<P
     let (models, _) = cx.router(&config, None).await?;
     // A program reads one result; a person may see what the plugin says meanwhile.
     let viewer = (!cx.out.is_json()).then(|| Viewer::start(&cx.out, &name));
-    let hooks = hooks::of(cx, &host, &config).await?;
+    let hooks = hooks::of(cx, &*host.tenant, &config).await?;
     let run = RunContext {
         tenant: host.tenant,
         plugins: host.plugins,

@@ -90,6 +90,11 @@ impl Hooks {
         self.plugins.into_iter().filter_map(some).collect()
     }
 
+    /// The plugins of which something is said.
+    pub(crate) fn names(&self) -> impl Iterator<Item = PluginName> {
+        self.plugins.keys().chain(&self.insisted).cloned()
+    }
+
     /// How a hook is run, `switched` being what the operator typed last.
     pub(crate) fn settings(&self, name: &PluginName, switched: Option<bool>) -> Settings {
         let none = Hook::default();

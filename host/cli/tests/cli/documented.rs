@@ -77,6 +77,8 @@ fn every_documented_field_is_there() {
     let id = stored["memory"]["id"].as_str().unwrap().to_owned();
     matches("memory store", stored);
     matches("memory recall", home.json(&["memory", "recall", "whales"]));
+    matches("memory show", home.json(&["memory", "show", &id]));
+    matches("memory reindex", home.json(&["memory", "reindex"]));
     matches("memory list", home.json(&["memory", "list"]));
     matches("memory forget", home.json(&["memory", "forget", &id]));
     matches("model list", home.json(&["model", "list"]));

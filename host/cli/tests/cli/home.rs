@@ -86,6 +86,9 @@ impl Home {
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("ANIMUS_")
+                || text.starts_with("OTEL_")
+                || text == "TRACEPARENT"
+                || text == "DATABASE_URL"
                 || text.ends_with("_API_KEY")
                 || text == "NO_COLOR"
                 || text == "CLICOLOR_FORCE"

@@ -1,6 +1,8 @@
 //! Drives the real binary in homes of its own.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "../../../../tests/src/postgres.rs"]
+mod database;
 mod home;
 
 mod authoring;
@@ -9,7 +11,9 @@ mod documented;
 mod exec;
 mod hooks;
 mod plugins;
+mod postgres;
 mod records;
 mod runs;
 mod skills;
 mod surface;
+mod telemetry;

@@ -20,7 +20,7 @@ fn a_fresh_home_has_the_first_party_plugins_and_web_and_the_hooks_await_their_gr
         .map(|plugin| (plugin["name"].as_str().unwrap(), plugin["state"].as_str().unwrap()))
         .collect();
     let (serving, waiting): (Vec<_>, Vec<_>) = states.into_iter().partition(|(_, state)| *state == "serving");
-    assert_eq!(serving, ["assistant", "fs", "notes", "python"].map(|name| (name, "serving")));
+    assert_eq!(serving, ["assistant", "fs", "notes", "python", "researcher"].map(|name| (name, "serving")));
     assert_eq!(waiting, ["guard", "redact", "web"].map(|name| (name, "awaiting-grant")));
     let audit = home.json(&["audit", "show"]);
     let actors: Vec<_> = audit["entries"].as_array().unwrap().iter().map(|entry| &entry["actor"]).collect();
@@ -39,9 +39,9 @@ fn processes_that_meet_a_fresh_home_at_once_install_everything_once() {
         assert!(list.wait().unwrap().success());
     }
     let listed = home.json(&["plugin", "list"]);
-    assert_eq!(listed["plugins"].as_array().unwrap().len(), 7);
-    // Seven plugins and a skill.
-    assert_eq!(home.json(&["audit", "verify"])["entries"], 8);
+    assert_eq!(listed["plugins"].as_array().unwrap().len(), 8);
+    // Eight plugins and a skill.
+    assert_eq!(home.json(&["audit", "verify"])["entries"], 9);
 }
 
 #[test]

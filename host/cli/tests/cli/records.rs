@@ -44,6 +44,77 @@ fn memories_are_stored_recalled_listed_and_forgotten() {
 }
 
 #[test]
+fn a_memory_is_updated_tagged_and_shown_with_what_it_said_before() {
+    let home = Home::new();
+    let stored = home.json(&["memory", "store", "the harbour is closed"]);
+    let id = stored["memory"]["id"].as_str().unwrap();
+    let updated = home.json(&["memory", "update", id, "--from", "1", "the harbour is open"]);
+    assert_eq!(
+        (&updated["memory"]["version"], &updated["memory"]["content"]),
+        (&json!(2), &json!("the harbour is open"))
+    );
+    let conflict = home.run(&["memory", "update", id, "--from", "1", "gone"]).expect(1);
+    assert!(conflict.stderr.contains("is at version 2, not 1"), "{conflict:?}");
+    assert_eq!(home.json(&["memory", "tag", id, "sea", "port"])["memory"]["tags"], json!(["port", "sea"]));
+    let shown = home.json(&["memory", "show", id]);
+    let said: Vec<_> = shown["versions"].as_array().unwrap().iter().map(|it| it["content"].clone()).collect();
+    assert_eq!(said, ["the harbour is open", "the harbour is closed"]);
+    let text = home.ok(&["memory", "show", id]).stdout;
+    assert!(text.contains("version 1, since") && text.contains("the harbour is closed"), "{text}");
+}
+
+#[test]
+fn a_recall_finds_forms_of_words_says_how_and_narrows_by_time_and_author() {
+    let home = Home::new();
+    let id = home.json(&["memory", "store", "deploying hosts by night"])["memory"]["id"].clone();
+    home.ok(&["memory", "store", "bread needs salt"]);
+    // No word in common: the parts of words lead there.
+    let found = home.json(&["memory", "recall", "deployment"]);
+    assert_eq!((found["hits"].as_array().unwrap().len(), &found["hits"][0]["memory"]["id"]), (1, &id), "{found}");
+    assert_eq!((&found["hits"][0]["text_rank"], &found["hits"][0]["vector_rank"]), (&json!(null), &json!(1)));
+    let text = home.ok(&["memory", "recall", "hosts", "deployment"]).stdout;
+    assert!(text.contains("words #1, vector #1 (0."), "{text}");
+    let hits =
+        |args: &[&str]| home.json(&[&["memory", "recall", "night"], args].concat())["hits"].as_array().unwrap().len();
+    assert_eq!(hits(&["--since", "1h"]), 1);
+    assert_eq!(hits(&["--until", "1h"]), 0);
+    assert_eq!(hits(&["--by", "notes"]), 0);
+    assert_eq!(hits(&["--by", "operator", "--half-life", "7"]), 1);
+    home.run(&["memory", "recall", "x", "--since", "soon"]).expect(2);
+    home.run(&["memory", "recall", "x", "--half-life", "0"]).expect(2);
+    assert_eq!(home.json(&["memory", "recall", "deployment", "--no-vectors"])["hits"], json!([]));
+}
+
+#[test]
+fn another_model_for_embeddings_leaves_memories_out_until_they_are_reindexed() {
+    let home = Home::new();
+    home.ok(&["memory", "store", "deploying hosts by night"]);
+    home.configure("[llm.roles]\nembed = 'lexical:1024'\n");
+    let found = home.json(&["memory", "recall", "deployment"]);
+    assert_eq!((&found["left_out"], &found["hits"]), (&json!(1), &json!([])));
+    let told = home.ok(&["memory", "recall", "deployment"]);
+    assert!(told.stderr.contains("animus memory reindex"), "{told:?}");
+    let done = home.json(&["memory", "reindex"]);
+    assert_eq!((&done["model"], &done["embedded"]), (&json!("lexical:1024"), &json!(1)));
+    let found = home.json(&["memory", "recall", "deployment"]);
+    assert_eq!((&found["left_out"], found["hits"].as_array().unwrap().len()), (&json!(0), 1));
+    assert_eq!(home.json(&["memory", "reindex"])["embedded"], 0);
+}
+
+#[test]
+fn a_vendor_that_cannot_embed_keeps_no_memory_from_being_stored_and_found() {
+    let home = Home::new();
+    home.configure("[llm.roles]\nembed = 'ollama:none'\n[llm.providers.ollama]\nbase_url = 'http://127.0.0.1:9'\n[llm.retry]\nmax = 0\n");
+    let stored = home.ok(&["memory", "store", "whales", "--json"]);
+    assert!(stored.stderr.contains("no embedding, so words alone count"), "{stored:?}");
+    assert_eq!(home.json(&["memory", "recall", "whales"])["hits"].as_array().unwrap().len(), 1);
+    home.run(&["memory", "reindex"]).expect(1);
+    home.configure("[llm.roles]\nembed = 'anthropic:claude-sonnet-4-5'\n");
+    let refused = home.run(&["memory", "store", "whales"]).expect(2);
+    assert!(refused.stderr.contains("Anthropic has no such endpoint"), "{refused:?}");
+}
+
+#[test]
 fn a_secret_is_nowhere_to_be_read() {
     const VALUE: &str = "tr0ub4dor-and-3";
     let home = Home::new();

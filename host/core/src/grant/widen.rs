@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Capability, Grant, HostPattern, HttpGrant, LlmGrant, Pattern};
+use super::{Capability, ChildGrant, Grant, HostPattern, HttpGrant, LlmGrant, Pattern};
 use crate::Error;
 
 impl Grant {
     /// Widens the grant by one capability that `request` asks for. What a capability does not say comes from the
     /// request: the tokens of a model, the secrets that a host is sent. Returns what else the grant allows from now
-    /// on, for the operator to read: methods count for all hosts, and tokens for all roles.
+    /// on, for the operator to read: methods count for all hosts, tokens for all roles, and children for all faculties.
     ///
     /// # Errors
     /// [`Error::Invalid`] when the request does not ask for it, so that granting it would change nothing, and when the
@@ -42,6 +42,10 @@ impl Grant {
             Capability::Hook(access) => {
                 wider.hook.insert(*access);
             }
+            Capability::SpawnChild(faculty) => {
+                let asked = request.spawn_child.as_ref().map_or(0, |it| it.max);
+                also = add_faculty(&mut wider, faculty.parse()?, asked);
+            }
             Capability::Http { method, scheme, host, port } => {
                 let host = HostPattern { scheme: Some(scheme.clone()), host: host.clone(), port: Some(*port) };
                 also = wider.http.get_or_insert_default().add(method, host, request.http.as_ref());
@@ -68,6 +72,17 @@ fn add_role(grant: &mut Grant, role: Pattern, tokens: u32) -> Vec<String> {
     let others = llm.roles.iter().filter(|other| raised && !role.covers(other));
     let also = others.map(|other| format!("llm:{other} ({tokens} tokens)")).collect();
     llm.roles.insert(role);
+    also
+}
+
+/// How many children there may be comes from the request, for all faculties together.
+fn add_faculty(grant: &mut Grant, faculty: Pattern, max: u32) -> Vec<String> {
+    let children = grant.spawn_child.get_or_insert_with(|| ChildGrant { faculties: BTreeSet::new(), max });
+    let raised = max > children.max;
+    children.max = children.max.max(max);
+    let others = children.faculties.iter().filter(|other| raised && !faculty.covers(other));
+    let also = others.map(|other| format!("spawn-child:{other} ({max} children)")).collect();
+    children.faculties.insert(faculty);
     also
 }
 

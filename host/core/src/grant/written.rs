@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use ipnet::IpNet;
 
 use super::{
-    Grant, HookAccess, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess, PathGrant, PathMode, SecretGrant,
+    ChildGrant, Grant, HookAccess, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess, PathGrant, PathMode, SecretGrant,
     http::{check_method, check_network},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 pub(crate) const DEFAULT_METHOD: &str = "GET";
 
 impl Grant {
-    /// Parses a grant file or a ceiling: the keys `llm`, `ledger`, `memory`, `tool`, `interpreter`, `hook`,
+    /// Parses a grant file or a ceiling: the keys `llm`, `ledger`, `memory`, `tool`, `interpreter`, `spawn-child`, `hook`,
     /// `http`, `paths` and `limits`.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Grant {
     }
 }
 
-/// What needs no host and no path: models, ledger, memories, tools, interpreters, hooks.
+/// What needs no host and no path: models, ledger, memories, tools, interpreters, children, hooks.
 pub(crate) fn capabilities(table: &mut Table<'_>) -> Grant {
     Grant {
         llm: table.get("llm").and_then(|value| llm(&value)),
@@ -58,8 +58,20 @@ pub(crate) fn capabilities(table: &mut Table<'_>) -> Grant {
         tool: table.get("tool").map(|value| value.set()).unwrap_or_default(),
         interpreter: table.get("interpreter").map(|value| value.set()).unwrap_or_default(),
         hook: table.get("hook").map(|value| value.set()).unwrap_or_default(),
+        spawn_child: table.get("spawn-child").and_then(|value| children(&value)),
         ..Grant::default()
     }
+}
+
+fn children(value: &Value<'_>) -> Option<ChildGrant> {
+    let mut table = value.table()?;
+    let (faculties, max) = (table.need("faculties"), table.get("max"));
+    let max = max.map_or(Some(super::default_max_children()), |max| {
+        let (number, most) = (max.number()?, crate::child::MAX_CHILDREN);
+        let fits = (1..=most).contains(&number);
+        max.accept(fits.then_some(number).ok_or_else(|| format!("should be 1 to {most}")))
+    });
+    Some(ChildGrant { faculties: faculties?.some(), max: max? })
 }
 
 fn llm(value: &Value<'_>) -> Option<LlmGrant> {

@@ -2,8 +2,8 @@
 
 use animus_core::{
     grant::{
-        Capability, Grant, HookAccess, HostPattern, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess, PathGrant,
-        PathMode, SecretGrant,
+        Capability, ChildGrant, Grant, HookAccess, HostPattern, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess,
+        PathGrant, PathMode, SecretGrant,
     },
     limits::SomeLimits,
 };
@@ -96,28 +96,20 @@ fn limits() -> impl Strategy<Value = SomeLimits> {
 /// A grant, ceiling or request. Two folders may stand at one guest path, which `Grant::check` would refuse.
 pub(crate) fn grant() -> impl Strategy<Value = Grant> {
     let llm = (patterns(), 0..10_000_u32).prop_map(|(roles, max_tokens)| LlmGrant { roles, max_tokens });
-    let some = (
-        option::of(llm),
-        btree_set(access().prop_map(|(ledger, _)| ledger), 0..3),
-        btree_set(access().prop_map(|(_, memory)| memory), 0..3),
-        patterns(),
-        patterns(),
-        btree_set(hook(), 0..4),
-        option::of(http()),
-        btree_set(path(), 0..4),
-        limits(),
-    )
-        .prop_map(|(llm, ledger, memory, tool, interpreter, hook, http, paths, limits)| Grant {
-            llm,
-            ledger,
-            memory,
-            tool,
-            interpreter,
-            hook,
-            http,
-            paths,
-            limits,
-        });
+    let children = (patterns(), 0..=64_u32).prop_map(|(faculties, max)| ChildGrant { faculties, max });
+    let some =
+        (
+            option::of(llm),
+            btree_set(access().prop_map(|(ledger, _)| ledger), 0..3),
+            btree_set(access().prop_map(|(_, memory)| memory), 0..3),
+            (patterns(), patterns(), option::of(children), btree_set(hook(), 0..4)),
+            option::of(http()),
+            btree_set(path(), 0..4),
+            limits(),
+        )
+            .prop_map(|(llm, ledger, memory, (tool, interpreter, spawn_child, hook), http, paths, limits)| {
+                Grant { llm, ledger, memory, tool, interpreter, hook, spawn_child, http, paths, limits }
+            });
     prop_oneof![12 => some, 1 => Just(Grant::everything()), 1 => Just(Grant::default())]
 }
 
@@ -132,6 +124,7 @@ pub(crate) fn capability() -> impl Strategy<Value = Capability> {
         pick(NAMES).prop_map(Capability::Tool),
         pick(NAMES).prop_map(Capability::Interpreter),
         hook().prop_map(Capability::Hook),
+        pick(NAMES).prop_map(Capability::SpawnChild),
         (method(), pick(&["http", "https"]), pick(HOSTS), port)
             .prop_map(|(method, scheme, host, port)| Capability::Http { method, scheme, host, port }),
         select(ADDRESSES).prop_map(|ip| Capability::Network(ip.parse().unwrap())),

@@ -3,7 +3,7 @@
 use animus_core::{
     Error,
     grant::Capability,
-    llm::{Request, ResponseStream, StreamEvent},
+    llm::{EMBED_ROLE, Request, ResponseStream, StreamEvent},
 };
 use futures::StreamExt;
 use wasmtime::component::{HasData, Linker, Resource};
@@ -60,6 +60,16 @@ impl llm::Host for LlmView<'_> {
             Ok(stream) => Ok(Ok(self.0.table.push(Completion { stream: Some(stream) })?)),
             Err(error) => Ok(self.0.answer::<Resource<Completion>, _>(Err(error))),
         }
+    }
+
+    async fn embed(&mut self, texts: Vec<String>) -> wasmtime::Result<Result<llm::Embeddings, types::Error>> {
+        let who = self.0.enter()?;
+        let embeddings = async {
+            admit(who, EMBED_ROLE, Some(0))?;
+            who.services.llm_embed(&who.principal, texts).await
+        };
+        let embeddings = embeddings.await.map(llm::Embeddings::from);
+        Ok(self.0.answer(embeddings))
     }
 
     fn list_models(&mut self) -> wasmtime::Result<Vec<String>> {

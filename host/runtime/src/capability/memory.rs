@@ -43,8 +43,8 @@ impl memory::Host for MemoryView<'_> {
         let who = self.0.enter()?;
         let hits = async {
             who.check(&Capability::Memory(MemoryAccess::Read))?;
-            let memory::RecallOptions { limit, kind, tags } = options;
-            who.services.memory_recall(&who.principal, Query { text: query, limit, kind, tags }).await
+            let query = Query { text: query, ..options.into() };
+            who.services.memory_recall(&who.principal, query).await
         };
         let hits = hits.await.map(|hits| hits.into_iter().map(Into::into).collect::<Vec<_>>());
         Ok(self.0.answer(hits))
@@ -58,6 +58,31 @@ impl memory::Host for MemoryView<'_> {
         };
         let item = item.await;
         Ok(self.0.answer(item))
+    }
+
+    async fn update(
+        &mut self,
+        id: String,
+        content: String,
+        from: Option<u64>,
+    ) -> wasmtime::Result<Result<u64, types::Error>> {
+        let who = self.0.enter()?;
+        let version = async {
+            who.check(&Capability::Memory(MemoryAccess::Write))?;
+            who.services.memory_update(&who.principal, id.parse()?, content, from).await
+        };
+        let version = version.await;
+        Ok(self.0.answer(version))
+    }
+
+    async fn versions(&mut self, id: String) -> wasmtime::Result<Result<Vec<memory::Version>, types::Error>> {
+        let who = self.0.enter()?;
+        let versions = async {
+            who.check(&Capability::Memory(MemoryAccess::Read))?;
+            who.services.memory_versions(&who.principal, id.parse()?).await
+        };
+        let versions = versions.await.map(|all| all.into_iter().map(Into::into).collect::<Vec<_>>());
+        Ok(self.0.answer(versions))
     }
 
     async fn forget(&mut self, id: String) -> wasmtime::Result<Result<(), types::Error>> {

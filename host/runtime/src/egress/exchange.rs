@@ -15,9 +15,10 @@ use animus_core::{
     Denial, Error, Gate, Unlock,
     grant::SecretGrant,
     journal::{EffectKind, Intent, Outcome},
+    trace::{self, SPANS},
 };
 use bytes::Bytes;
-use http::{HeaderName, Request, Response, header, request::Parts};
+use http::{HeaderName, Method, Request, Response, header, request::Parts};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, client::conn::http1};
@@ -28,6 +29,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::task::AbortOnDropHandle;
+use tracing::{Span, field::Empty, info_span};
 use wasmtime_wasi_http::{Error as Code, RequestOptions, WasiBody};
 
 use super::{
@@ -37,10 +39,34 @@ use super::{
     secrets::{BodyMask, Carried},
     target::Target,
 };
+use crate::{measure, text};
 
 /// The longest header section of a response, in bytes, and the most headers in it.
 const HEADER_BYTES: usize = 64 << 10;
 const HEADERS: usize = 128;
+/// The longest name of a host that a span repeats, in bytes: longer than DNS has any.
+const HOST: usize = 256;
+
+/// The span of an exchange, inside the current one. It says with whom the guest speaks and not what about: neither the
+/// path nor the query. The request itself carries no `traceparent`: identifiers of this host are nobody else's to know.
+pub(super) fn span(request: &Request<WasiBody>) -> Span {
+    let (method, uri) = (request.method(), request.uri());
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+    let method = if known.contains(method) { method.as_str() } else { "_OTHER" };
+    info_span!(
+        target: SPANS, "http",
+        otel.name = method,
+        otel.kind = "client",
+        http.request.method = method,
+        url.scheme = uri.scheme_str(),
+        server.address = uri.host().map(|host| text::cut(host.to_owned(), HOST)),
+        server.port = uri.port_u16().map(i64::from),
+        http.response.status_code = Empty,
+        animus.journal.seq = Empty,
+        otel.status_code = Empty,
+        "error.type" = Empty,
+    )
+}
 
 /// Runs one exchange and journals it. The guest gets the response head by `answer`, and the body as it reads.
 pub(super) async fn run(
@@ -63,29 +89,37 @@ pub(super) async fn run(
             return;
         }
     };
-    let sent = Arc::new(AtomicU64::new(0));
+    let span = Span::current();
+    span.record("animus.journal.seq", trace::figure(seq));
+    let (sent, received) = (Arc::new(AtomicU64::new(0)), AtomicU64::new(0));
     let exchange = Exchange {
         deadline: Instant::now() + Duration::from_millis(call.by.authority.limits().http_ms.min(YEAR_MS)),
         call: &call,
         target,
         options,
         sent: sent.clone(),
+        received: &received,
     };
     let outcome = match exchange.run(parts, body, answer).await {
-        Ok(done) => Outcome::Ok {
-            response: json!({
-                "status": done.status,
-                "address": done.address,
-                "sent": sent.load(Ordering::Relaxed),
-                "received": done.received,
-                "complete": done.complete,
-            }),
-        },
+        Ok(done) => {
+            span.record("http.response.status_code", i64::from(done.status));
+            Outcome::Ok {
+                response: json!({
+                    "status": done.status,
+                    "address": done.address,
+                    "sent": sent.load(Ordering::Relaxed),
+                    "received": done.received,
+                    "complete": done.complete,
+                }),
+            }
+        }
         Err(error) => {
             call.note(&error);
+            trace::failed(&span, &error);
             Outcome::Failed { error }
         }
     };
+    measure::exchange(&call.by, sent.load(Ordering::Relaxed), received.load(Ordering::Relaxed));
     if let Err(error) = call.services.effect_end(&call.by, seq, outcome).await {
         tracing::error!(tenant = %call.by.tenant, focus = %call.by.focus, seq, %error, "http outcome not journaled");
     }
@@ -119,6 +153,7 @@ struct Exchange<'a> {
     options: RequestOptions,
     deadline: Instant,
     sent: Arc<AtomicU64>,
+    received: &'a AtomicU64,
 }
 
 /// What the journal keeps of an exchange.
@@ -248,6 +283,7 @@ impl Exchange<'_> {
             let frame = match frame.map_err(|error| self.failed(&error))?.into_data() {
                 Ok(data) => {
                     done.received = done.received.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+                    self.received.store(done.received, Ordering::Relaxed);
                     if done.received > limit {
                         return Err(self.too_much());
                     }

@@ -23,6 +23,7 @@ use animus_core::{
 use http::{HeaderName, Request, Response, header};
 use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 use wasmtime_wasi_http::{Error as Code, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
 
 pub use connect::Resolver;
@@ -158,7 +159,9 @@ impl WasiHttpHooks for Outgoing {
         self.requests += 1;
         let (answer, answered) = oneshot::channel();
         // A task of its own, so that the outcome is journaled even if the guest drops the response or is dropped itself.
-        self.call.tasks.spawn(exchange::run(self.call.clone(), request, options.unwrap_or_default(), answer));
+        let span = exchange::span(&request);
+        let exchange = exchange::run(self.call.clone(), request, options.unwrap_or_default(), answer);
+        self.call.tasks.spawn(exchange.instrument(span));
         Box::new(async move { answered.await.unwrap_or(Err(Code::InternalError(None))) })
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use animus_core::{
     Denial, Error, Gate, Result,
     authority::Authority,
+    child::{Child, NewChild},
     code::{Program, Ran},
     grant::{Grant, HttpGrant, SecretGrant},
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
@@ -61,6 +62,9 @@ impl Services for Recorder {
     async fn llm_complete(&self, _: &Principal, _: llm::Request) -> Result<llm::Response> {
         absent()
     }
+    async fn llm_embed(&self, _: &Principal, _: Vec<String>) -> Result<llm::Embeddings> {
+        absent()
+    }
     fn llm_roles(&self) -> Vec<String> {
         Vec::new()
     }
@@ -79,6 +83,12 @@ impl Services for Recorder {
     async fn memory_get(&self, _: &Principal, _: MemoryId) -> Result<memory::Memory> {
         absent()
     }
+    async fn memory_update(&self, _: &Principal, _: MemoryId, _: String, _: Option<u64>) -> Result<u64> {
+        absent()
+    }
+    async fn memory_versions(&self, _: &Principal, _: MemoryId) -> Result<Vec<memory::Version>> {
+        absent()
+    }
     async fn memory_forget(&self, _: &Principal, _: MemoryId) -> Result<()> {
         absent()
     }
@@ -92,6 +102,18 @@ impl Services for Recorder {
         absent()
     }
     async fn code_run(&self, _: &Principal, _: &str, _: Program) -> Result<Ran> {
+        absent()
+    }
+    async fn child_spawn(&self, _: &Principal, _: NewChild) -> Result<WorkId> {
+        absent()
+    }
+    async fn child_await(&self, _: &Principal, _: Vec<String>, _: u64) -> Result<Vec<Child>> {
+        absent()
+    }
+    async fn child_check(&self, _: &Principal, _: Vec<String>) -> Result<Vec<Child>> {
+        absent()
+    }
+    async fn child_cancel(&self, _: &Principal, _: String) -> Result<()> {
         absent()
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {

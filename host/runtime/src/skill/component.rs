@@ -22,6 +22,7 @@ impl Interface {
             Self::Ledger => "animus:ledger/ledger",
             Self::Memory => "animus:memory/memory",
             Self::Tool => "animus:tool/tool",
+            Self::SpawnChild => "animus:spawn-child/spawn-child",
         }
     }
 }

@@ -9,7 +9,7 @@ use wit_parser::{
 };
 
 /// In the order of their dependence.
-const TEXTS: [(&str, &str); 8] = [
+const TEXTS: [(&str, &str); 9] = [
     ("types.wit", include_str!("../../../../wit/deps/animus-types@0.1.0/types.wit")),
     ("tool.wit", include_str!("../../../../wit/deps/animus-tool@0.1.0/tool.wit")),
     ("llm.wit", include_str!("../../../../wit/deps/animus-llm@0.1.0/llm.wit")),
@@ -17,6 +17,7 @@ const TEXTS: [(&str, &str); 8] = [
     ("memory.wit", include_str!("../../../../wit/deps/animus-memory@0.1.0/memory.wit")),
     ("faculty.wit", include_str!("../../../../wit/deps/animus-faculty@0.1.0/faculty.wit")),
     ("interpreter.wit", include_str!("../../../../wit/deps/animus-interpreter@0.1.0/interpreter.wit")),
+    ("spawn-child.wit", include_str!("../../../../wit/deps/animus-spawn-child@0.1.0/spawn-child.wit")),
     ("plugin.wit", include_str!("../../../../wit/plugin.wit")),
 ];
 

@@ -27,6 +27,7 @@ pub fn interfaces(uses: &[String]) -> Result<BTreeSet<Interface>, Error> {
         (Interface::Ledger, !asked.ledger.is_empty()),
         (Interface::Memory, !asked.memory.is_empty()),
         (Interface::Tool, !asked.tool.is_empty()),
+        (Interface::SpawnChild, asked.children.is_some()),
     ];
     Ok(all.into_iter().filter_map(|(interface, needed)| needed.then_some(interface)).collect())
 }
@@ -88,6 +89,13 @@ struct Asked {
     tool: BTreeSet<Pattern>,
     #[serde(skip_serializing_if = "Option::is_none")]
     llm: Option<Models>,
+    #[serde(rename = "spawn-child", skip_serializing_if = "Option::is_none")]
+    children: Option<Children>,
+}
+
+#[derive(Default, Serialize)]
+struct Children {
+    faculties: BTreeSet<Pattern>,
 }
 
 #[derive(Default, Serialize)]
@@ -117,9 +125,12 @@ impl Asked {
                     models.roles.insert(role.parse()?);
                     models.max_tokens = models.max_tokens.max((max_tokens > 0).then_some(max_tokens));
                 }
+                Capability::SpawnChild(faculty) => {
+                    asked.children.get_or_insert_default().faculties.insert(faculty.parse()?);
+                }
                 other => {
                     return Err(Error::Invalid(format!(
-                        "the code of a skill cannot use {other}; it may use llm, ledger, memory and tool"
+                        "the code of a skill cannot use {other}; it may use llm, ledger, memory, tool and spawn-child"
                     )));
                 }
             }

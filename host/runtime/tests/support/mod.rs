@@ -21,6 +21,7 @@ use std::{
 
 use animus_core::{
     Denial, Error, Result,
+    child::{Child, NewChild},
     code::{Program, Ran},
     event::Event,
     grant::Grant,
@@ -85,6 +86,7 @@ impl Host {
             parent: None,
             cancel: Default::default(),
             workspace: Some(self.dir.path().to_owned()),
+            cap: None,
             services: self.services.clone(),
         }
     }
@@ -258,6 +260,19 @@ impl Works for FakeTenant {
 }
 
 #[async_trait]
+impl Hosts for FakeTenant {
+    async fn host_beat(&self, _: &animus_core::work::Beat) -> Result<()> {
+        no()
+    }
+    async fn host_gone(&self, _: &animus_core::work::Host) -> Result<()> {
+        no()
+    }
+    async fn hosts(&self) -> Result<Vec<animus_core::work::HostRecord>> {
+        no()
+    }
+}
+
+#[async_trait]
 impl Ledger for FakeTenant {
     async fn ledger_append(&self, _: WorkId, _: EntryType, _: &str, _: Option<Origin>) -> Result<Entry> {
         no()
@@ -298,13 +313,28 @@ impl Memories for FakeTenant {
     async fn memory_store(&self, _: memory::NewMemory) -> Result<MemoryId> {
         no()
     }
-    async fn memory_recall(&self, _: memory::Query) -> Result<Vec<memory::Hit>> {
+    async fn memory_recall(&self, _: memory::Query) -> Result<memory::Recalled> {
         no()
     }
     async fn memory_get(&self, _: MemoryId) -> Result<memory::Memory> {
         no()
     }
+    async fn memory_versions(&self, _: MemoryId) -> Result<Vec<memory::Version>> {
+        no()
+    }
+    async fn memory_update(&self, _: MemoryId, _: memory::Update) -> Result<u64> {
+        no()
+    }
     async fn memory_forget(&self, _: MemoryId) -> Result<()> {
+        no()
+    }
+    async fn memory_unembedded(&self, _: &str, _: usize, _: u64, _: u32) -> Result<Vec<memory::Unembedded>> {
+        no()
+    }
+    async fn memory_embed(&self, _: MemoryId, _: u64, _: memory::Embedding) -> Result<bool> {
+        no()
+    }
+    async fn memory_coverage(&self, _: &str, _: usize) -> Result<memory::Coverage> {
         no()
     }
     async fn memory_tag(&self, _: MemoryId, _: &str) -> Result<()> {
@@ -437,6 +467,9 @@ impl Services for FakeServices {
         self.note(format!("llm_complete {} {:?}", request.model, request.max_tokens));
         no()
     }
+    async fn llm_embed(&self, _: &Principal, _: Vec<String>) -> Result<llm::Embeddings> {
+        no()
+    }
     fn llm_roles(&self) -> Vec<String> {
         vec!["coder".into(), "default".into(), "planner".into()]
     }
@@ -458,6 +491,12 @@ impl Services for FakeServices {
         no()
     }
     async fn memory_get(&self, _: &Principal, _: MemoryId) -> Result<memory::Memory> {
+        no()
+    }
+    async fn memory_update(&self, _: &Principal, _: MemoryId, _: String, _: Option<u64>) -> Result<u64> {
+        no()
+    }
+    async fn memory_versions(&self, _: &Principal, _: MemoryId) -> Result<Vec<memory::Version>> {
         no()
     }
     async fn memory_forget(&self, _: &Principal, _: MemoryId) -> Result<()> {
@@ -486,6 +525,7 @@ impl Services for FakeServices {
                     parent: None,
                     cancel: Default::default(),
                     workspace: None,
+                    cap: None,
                     services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
                 };
                 snapshot.call_tool(&cx, name, args).await
@@ -501,9 +541,22 @@ impl Services for FakeServices {
             parent: None,
             cancel: Default::default(),
             workspace: None,
+            cap: None,
             services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
         };
         snapshot.run_code(&cx, interpreter, &by.authority, program).await
+    }
+    async fn child_spawn(&self, _: &Principal, _: NewChild) -> Result<WorkId> {
+        no()
+    }
+    async fn child_await(&self, _: &Principal, _: Vec<String>, _: u64) -> Result<Vec<Child>> {
+        no()
+    }
+    async fn child_check(&self, _: &Principal, _: Vec<String>) -> Result<Vec<Child>> {
+        no()
+    }
+    async fn child_cancel(&self, _: &Principal, _: String) -> Result<()> {
+        no()
     }
     async fn engage(&self, _: &Principal, _: EngageOptions) -> Result<Engagement> {
         no()

@@ -11,10 +11,10 @@ use sqlx::SqliteConnection;
 
 use super::{
     Handle,
-    error::{Columns as _, During as _, json, signed},
+    error::{During as _, json, signed},
     now_ms,
 };
-use crate::chain::{GENESIS, Link};
+use crate::chain::{Chain, Link, entry, next};
 
 impl Handle {
     /// Appends an entry within the transaction of what it records: either both are there or neither.
@@ -32,10 +32,7 @@ impl Handle {
             .fetch_optional(&mut *tx)
             .await
             .during(&what)?;
-        let (seq, previous) = match &last {
-            Some(row) => (row.number("seq")?.saturating_add(1), row.text("hash")?),
-            None => (1, GENESIS.to_owned()),
-        };
+        let (seq, previous) = next(last.as_ref())?;
         let (at_ms, detail) = (now_ms(), json(detail)?);
         let link =
             Link { tenant: &self.tenant, seq, at_ms: at_ms.unsigned_abs(), actor, action, subject, detail: &detail };
@@ -72,17 +69,6 @@ impl Audit for Handle {
         .fetch_all(self.pool.readers())
         .await
         .during("read the audit log")?;
-        let entry = |row: &sqlx::sqlite::SqliteRow| {
-            Ok(AuditEntry {
-                seq: row.number("seq")?,
-                at_ms: row.number("at_ms")?,
-                actor: row.text("actor")?,
-                action: row.text("action")?,
-                subject: row.text("subject")?,
-                detail: row.json("detail")?,
-                hash: row.text("hash")?,
-            })
-        };
         rows.iter().map(entry).collect()
     }
 
@@ -91,27 +77,12 @@ impl Audit for Handle {
         // One statement sees one state, however long it takes; the log itself is never held as a whole.
         let mut rows =
             sqlx::query("SELECT * FROM audit WHERE tenant = ?1 ORDER BY seq").bind(self.t()).fetch(self.pool.readers());
-        let mut verdict = AuditVerdict { entries: 0, head: GENESIS.to_owned(), broken: None };
+        let mut chain = Chain::new(&self.tenant);
         while let Some(row) = rows.try_next().await.during(what)? {
-            let (seq, expected) = (row.number("seq")?, verdict.entries.saturating_add(1));
-            let why = if seq == expected {
-                let fields = (row.text("actor")?, row.text("action")?, row.text("subject")?, row.text("detail")?);
-                let (actor, action, subject, detail) = &fields;
-                let link =
-                    Link { tenant: &self.tenant, seq, at_ms: row.number("at_ms")?, actor, action, subject, detail };
-                let hash = row.text("hash")?;
-                if link.hash(&verdict.head)? == hash {
-                    verdict.head = hash;
-                    verdict.entries = seq;
-                    continue;
-                }
-                "it was changed, or does not follow the entry before it"
-            } else {
-                "the entries before it are gone"
-            };
-            verdict.broken = Some((seq, why.to_owned()));
-            break;
+            if !chain.follows(&row)? {
+                break;
+            }
         }
-        Ok(verdict)
+        Ok(chain.verdict())
     }
 }

@@ -1,10 +1,12 @@
 //! From the driver's errors to ours, and from rows to values.
 
-use std::{fmt::Display, str::FromStr};
+use std::fmt::Display;
 
 use animus_core::{Error, Result};
-use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row as _, sqlite::SqliteRow};
+
+use crate::rows::strange;
+pub(super) use crate::rows::{Columns, is_dangling, is_taken, json, missing, signed};
 
 /// Names the operation in which the driver failed.
 pub(super) trait During<T> {
@@ -39,89 +41,20 @@ fn explain(what: &dyn Display, error: &sqlx::Error) -> Error {
     }
 }
 
-/// Whether the row refers to one that is not there.
-pub(super) fn is_dangling(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|e| e.is_foreign_key_violation())
-}
-
-/// Whether the key is taken.
-pub(super) fn is_taken(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|e| e.is_unique_violation())
-}
-
-/// The error of an object that is not there.
-pub(super) fn missing(what: &str, name: impl Display) -> Error {
-    Error::NotFound(format!("there is no {what} {name}"))
-}
-
-/// A number as SQLite holds it. Counters of ours never reach 2^63; should one be handed in, it stays the largest.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A value as the JSON text of a column.
-pub(super) fn json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|e| Error::internal("cannot write a value to the store as JSON", &e))
-}
-
-/// Reads columns by name.
-pub(super) trait Columns {
-    fn text(&self, column: &str) -> Result<String>;
-    /// None for NULL.
-    fn maybe_text(&self, column: &str) -> Result<Option<String>>;
-    fn number(&self, column: &str) -> Result<u64>;
-    fn maybe_number(&self, column: &str) -> Result<Option<u64>>;
-    fn flag(&self, column: &str) -> Result<bool>;
-    /// An identifier or a word.
-    fn parsed<T: FromStr<Err = Error>>(&self, column: &str) -> Result<T>;
-    /// None for NULL.
-    fn maybe_parsed<T: FromStr<Err = Error>>(&self, column: &str) -> Result<Option<T>>;
-    fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T>;
-    /// None for NULL.
-    fn maybe_json<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>>;
-}
-
-fn strange(column: &str, why: &dyn Display) -> Error {
-    Error::Internal(format!("the store holds a {column} that this build cannot read: {why}"))
-}
-
 impl Columns for SqliteRow {
-    fn text(&self, column: &str) -> Result<String> {
-        self.try_get(column).map_err(|e| strange(column, &e))
-    }
-
     fn maybe_text(&self, column: &str) -> Result<Option<String>> {
         self.try_get(column).map_err(|e| strange(column, &e))
     }
 
-    fn number(&self, column: &str) -> Result<u64> {
-        self.maybe_number(column)?.ok_or_else(|| strange(column, &"it is NULL"))
-    }
-
-    fn maybe_number(&self, column: &str) -> Result<Option<u64>> {
-        let number: Option<i64> = self.try_get(column).map_err(|e| strange(column, &e))?;
-        number.map(u64::try_from).transpose().map_err(|e| strange(column, &e))
+    fn maybe_integer(&self, column: &str) -> Result<Option<i64>> {
+        self.try_get(column).map_err(|e| strange(column, &e))
     }
 
     fn flag(&self, column: &str) -> Result<bool> {
-        Ok(self.number(column)? != 0)
+        Ok(self.integer(column)? != 0)
     }
 
-    fn parsed<T: FromStr<Err = Error>>(&self, column: &str) -> Result<T> {
-        self.maybe_parsed(column)?.ok_or_else(|| strange(column, &"it is NULL"))
-    }
-
-    fn maybe_parsed<T: FromStr<Err = Error>>(&self, column: &str) -> Result<Option<T>> {
-        let text: Option<&str> = self.try_get(column).map_err(|e| strange(column, &e))?;
-        text.map(str::parse).transpose().map_err(|e| strange(column, &e))
-    }
-
-    fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T> {
-        self.maybe_json(column)?.ok_or_else(|| strange(column, &"it is NULL"))
-    }
-
-    fn maybe_json<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>> {
-        let text: Option<&str> = self.try_get(column).map_err(|e| strange(column, &e))?;
-        text.map(serde_json::from_str).transpose().map_err(|e| strange(column, &e))
+    fn bytes(&self, column: &str) -> Result<&[u8]> {
+        self.try_get(column).map_err(|e| strange(column, &e))
     }
 }

@@ -1,10 +1,10 @@
 //! Focuses: the queue gives out work under a lease, and only who holds the newest lease may write for it.
 
 use animus_core::{
-    Error, Result,
+    Result,
     id::{FocusId, WorkId},
     store::Renewed,
-    work::{Claim, Claimed, Disposal, FocusRecord, Host, Lease, MAX_TAKEOVERS, Settlement, State, Work},
+    work::{Claim, Claimed, Disposal, FocusRecord, Host, Lease, Settlement, State, Work},
 };
 use serde_json::json;
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
@@ -12,31 +12,12 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use super::{
     Handle,
     error::{Columns as _, During as _, json as to_json, missing, signed},
-    now_ms, works,
+    now_ms,
 };
-
-fn record(row: &SqliteRow) -> Result<FocusRecord> {
-    Ok(FocusRecord {
-        id: row.parsed("id")?,
-        work: row.parsed("work")?,
-        token: row.number("token")?,
-        host: row.parsed("host")?,
-        plugins: row.json("plugins")?,
-        began_ms: row.number("started_ms")?,
-        ended_ms: row.maybe_number("ended_ms")?,
-    })
-}
-
-/// When a lease that is given or renewed now runs out.
-fn until(lease_ms: u64) -> i64 {
-    now_ms().saturating_add(signed(lease_ms))
-}
-
-/// The error of a host that writes for a focus which is no longer its own.
-pub(super) fn lost(lease: Lease) -> Error {
-    let Lease { focus, token } = lease;
-    Error::Conflict(format!("the lease {token} of the focus {focus} was lost: it has ended, or another host has it"))
-}
+use crate::{
+    measure,
+    works::{after, beyond_takeover, cut_off, expect_end, expect_held, focus, lost, runs_in, until, work},
+};
 
 /// Running items whose lease has run out.
 const ABANDONED: &str = "SELECT works.* FROM focuses JOIN works ON works.tenant = ?1 AND works.id = focuses.work
@@ -63,14 +44,12 @@ impl Handle {
         let mut settled = false;
         let claimed = loop {
             if let Some(row) = self.next(&mut tx, ABANDONED, &faculties).await? {
-                let work = works::work(&row)?;
-                match self.take_over(&mut tx, work, claim).await? {
+                match self.take_over(&mut tx, work(&row)?, claim).await? {
                     Some(claimed) => break Some(claimed),
                     None => settled = true,
                 }
             } else if let Some(row) = self.next(&mut tx, READY, &faculties).await? {
-                let work = works::work(&row)?;
-                break Some(self.begin(&mut tx, &work, claim).await?);
+                break Some(self.begin(&mut tx, &work(&row)?, claim).await?);
             } else {
                 break None;
             }
@@ -90,26 +69,13 @@ impl Handle {
     /// hosts: it is settled instead.
     async fn take_over(&self, tx: &mut SqliteConnection, work: Work, claim: &Claim) -> Result<Option<Claimed>> {
         let what = format!("take over the work item {}", work.id);
-        let focus = work.focus.ok_or_else(|| Error::Internal(format!("cannot {what}: it runs without a focus")))?;
+        let focus = runs_in(&work)?;
         let row = self.focus_row(tx, focus).await?;
-        let settled = if work.cancelling {
-            Some((State::Cancelled, Error::Cancelled))
-        } else if work.takeovers >= MAX_TAKEOVERS {
-            let error = Error::Internal(format!(
-                "{} hosts ended in the middle of the focus {focus}: what it does may be what ends them; look at `animus \
-                 focus show`, then `animus work retry {}`",
-                work.takeovers + 1,
-                work.id
-            ));
-            Some((State::Dead, error))
-        } else {
-            None
-        };
-        if let Some((to, error)) = settled {
-            let settlement = Settlement { error: Some(error), ..Settlement::default() };
+        if let Some((to, settlement)) = beyond_takeover(&work, focus) {
             self.settle(tx, &work, focus, to, &settlement, work.not_before_ms).await?;
             let detail = json!({ "focus": focus, "to": to });
             self.record(tx, "host", "focus.settle", &work.id.to_string(), &detail).await?;
+            measure::transition(&self.tenant, work.state, to);
             return Ok(None);
         }
         let token = row.token + 1;
@@ -179,12 +145,7 @@ impl Handle {
         let what = format!("begin a focus on the work item {id}");
         let mut tx = self.pool.write().await?;
         let work = self.work_in(&mut tx, id).await?;
-        if work.state != from || !matches!(from, State::Queued | State::Failed) {
-            return Err(Error::Conflict(format!("cannot {what}: it is {}", work.state)));
-        }
-        if work.disposal != Disposal::Held {
-            return Err(Error::Conflict(format!("cannot {what}: the queue gives it out")));
-        }
+        expect_held(&what, &work, from)?;
         let claimed = self.begin(&mut tx, &work, claim).await?;
         tx.commit().await.during(&what)?;
         self.pool.changed();
@@ -219,25 +180,14 @@ impl Handle {
 
     pub(super) async fn end(&self, lease: Lease, to: State, settlement: Settlement) -> Result<Work> {
         let focus = lease.focus;
-        if !matches!(to, State::Completed | State::Failed | State::Cancelled) {
-            return Err(Error::Invalid(format!("a focus cannot leave its work item {to}")));
-        }
+        expect_end(to)?;
         let mut tx = self.pool.write().await?;
         let row = self.focus_row(&mut tx, focus).await?;
         let work = self.work_in(&mut tx, row.work).await?;
         if row.token != lease.token || row.ended_ms.is_some() || work.focus != Some(focus) {
             return Err(lost(lease));
         }
-        let mut not_before = work.not_before_ms;
-        let to = match (to, work.disposal, settlement.retry_in_ms) {
-            (State::Failed, ..) if work.cancelling => State::Cancelled,
-            (State::Failed, Disposal::Queue, Some(wait)) if work.attempts < work.max_attempts => {
-                not_before = u64::try_from(until(wait)).unwrap_or_default();
-                State::Queued
-            }
-            (State::Failed, Disposal::Queue, _) => State::Dead,
-            _ => to,
-        };
+        let (to, not_before) = after(&work, to, &settlement);
         self.settle(&mut tx, &work, focus, to, &settlement, not_before).await?;
         let work = self.work_in(&mut tx, work.id).await?;
         tx.commit().await.during(format_args!("end the focus {focus}"))?;
@@ -324,7 +274,7 @@ impl Handle {
             .fetch_optional(tx)
             .await
             .during(format_args!("read the focus {id}"))?;
-        record(&row.ok_or_else(|| missing("focus", id))?)
+        focus(&row.ok_or_else(|| missing("focus", id))?)
     }
 
     pub(super) async fn focus_record(&self, id: FocusId) -> Result<FocusRecord> {
@@ -338,7 +288,7 @@ impl Handle {
             .bind(work.to_string())
             .fetch_all(self.pool.readers())
             .await;
-        rows.during(format_args!("list the focuses of the work item {work}"))?.iter().map(record).collect()
+        rows.during(format_args!("list the focuses of the work item {work}"))?.iter().map(focus).collect()
     }
 
     pub(super) async fn focuses_that_begin(&self, prefix: &str, limit: u32) -> Result<Vec<FocusRecord>> {
@@ -350,7 +300,7 @@ impl Handle {
         .bind(limit)
         .fetch_all(self.pool.readers())
         .await;
-        rows.during("find focuses")?.iter().map(record).collect()
+        rows.during("find focuses")?.iter().map(focus).collect()
     }
 
     pub(super) async fn recover(&self, machine: &str, alive: &(dyn Fn(u32) -> bool + Sync)) -> Result<Vec<WorkId>> {
@@ -391,13 +341,12 @@ impl Handle {
                 continue;
             }
             let Host { process, .. } = host;
-            let error =
-                Error::Internal(format!("its host (process {process}) ended in the middle of the focus {focus}"));
-            let settlement = Settlement { error: Some(error), ..Settlement::default() };
+            let settlement = cut_off(process, focus);
             self.settle(&mut tx, &work, focus, State::Failed, &settlement, work.not_before_ms).await?;
             let detail = json!({ "focus": focus, "process": process });
             self.record(&mut tx, "host", "focus.recover", &id.to_string(), &detail).await?;
             tx.commit().await.during(what)?;
+            measure::transition(&self.tenant, work.state, State::Failed);
             recovered.push(id);
         }
         if changed || !recovered.is_empty() {

@@ -3,39 +3,18 @@
 use animus_core::{
     Error, Result,
     id::FocusId,
-    journal::{EffectKind, Intent, Outcome, Record},
+    journal::{Intent, Outcome, Record},
     store::Journal,
     work::Lease,
 };
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 
 use super::{
     Handle,
     error::{Columns as _, During as _, is_dangling, is_taken, json, missing, signed},
-    focuses::lost,
     now_ms,
 };
-
-fn record(row: &SqliteRow) -> Result<Record> {
-    let kind = row.text("kind")?;
-    let kind = EffectKind::parse(&kind).ok_or_else(|| {
-        Error::Internal(format!("the journal holds an effect of a kind unknown to this build: {kind}"))
-    })?;
-    Ok(Record {
-        seq: row.number("seq")?,
-        intent: Intent {
-            kind,
-            caller: row.text("caller")?,
-            subject: row.text("subject")?,
-            request: row.json("request")?,
-            parent: row.maybe_number("parent")?,
-        },
-        outcome: row.maybe_json("outcome")?,
-        started_ms: row.number("started_ms")?,
-        ended_ms: row.maybe_number("ended_ms")?,
-    })
-}
+use crate::works::{effect, is_unordered, lost};
 
 impl Handle {
     /// Whether the focus still runs.
@@ -140,11 +119,6 @@ impl Journal for Handle {
         if rows.is_empty() {
             self.is_open(focus).await?;
         }
-        rows.iter().map(record).collect()
+        rows.iter().map(effect).collect()
     }
-}
-
-/// Whether a CHECK failed: here, that a parent stands before its child.
-fn is_unordered(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|e| e.is_check_violation())
 }

@@ -1,28 +1,19 @@
 //! The ledger. Nothing here changes or removes an entry.
 
 use animus_core::{
-    Error, Result,
+    Result,
     id::WorkId,
-    ledger::{Entry, EntryType, Filter, MAX_CONTENT, MAX_READ},
+    ledger::{Entry, EntryType, Filter, MAX_READ},
     store::{Ledger, Origin},
 };
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 
 use super::{
     Handle,
-    error::{Columns as _, During as _, missing, signed},
+    error::{During as _, missing, signed},
     now_ms,
 };
-
-fn entry(row: &SqliteRow) -> Result<Entry> {
-    Ok(Entry {
-        seq: row.number("seq")?,
-        entry_type: row.parsed("entry_type")?,
-        content: row.text("content")?,
-        created_ms: row.number("created_ms")?,
-    })
-}
+use crate::works::{entry, expect_short};
 
 #[async_trait]
 impl Ledger for Handle {
@@ -33,12 +24,7 @@ impl Ledger for Handle {
         content: &str,
         origin: Option<Origin>,
     ) -> Result<Entry> {
-        if content.len() > MAX_CONTENT {
-            return Err(Error::Invalid(format!(
-                "a ledger entry holds at most {MAX_CONTENT} bytes; this one has {}",
-                content.len()
-            )));
-        }
+        expect_short(content)?;
         let what = format!("append to the ledger of the work item {work}");
         let mut tx = self.pool.write().await?;
         if let Some(origin) = origin {

@@ -1,25 +1,24 @@
 //! The SQLite back end: one file, many processes of one machine.
 
 mod audit;
+mod embeddings;
 mod error;
 mod events;
 mod focuses;
 mod hooks;
+mod hosts;
 mod journal;
 mod ledger;
 mod memories;
 mod plugins;
 mod pool;
+mod recall;
 mod secrets;
 mod skills;
 mod watch;
 mod works;
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, sync::Arc};
 
 use animus_core::{
     Error, Result,
@@ -32,13 +31,14 @@ use self::{
     error::{Columns as _, During as _, signed},
     pool::Pool,
 };
-use crate::MasterKey;
+use crate::{MasterKey, rows::now_ms, vectors::Indexes};
 
 /// A store in one SQLite file. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Sqlite {
     pool: Pool,
     keys: MasterKey,
+    indexes: Arc<Indexes>,
 }
 
 impl Sqlite {
@@ -49,7 +49,7 @@ impl Sqlite {
     /// [`Error::Unavailable`] when the file cannot be used or a newer build has written it; [`Error::Internal`] when it
     /// is damaged or no store.
     pub async fn open(path: &Path, keys: MasterKey) -> Result<Self> {
-        Ok(Self { pool: Pool::open(path).await?, keys })
+        Ok(Self { pool: Pool::open(path).await?, keys, indexes: Arc::default() })
     }
 }
 
@@ -61,6 +61,8 @@ struct Handle {
     number: u64,
     pool: Pool,
     keys: MasterKey,
+    /// Of all tenants, which the process shares.
+    indexes: Arc<Indexes>,
 }
 
 impl Handle {
@@ -109,7 +111,13 @@ impl Store for Sqlite {
             }
         };
         let number = row.number("number")?;
-        Ok(Arc::new(Handle { tenant: id.clone(), number, pool: self.pool.clone(), keys: self.keys.clone() }))
+        Ok(Arc::new(Handle {
+            tenant: id.clone(),
+            number,
+            pool: self.pool.clone(),
+            keys: self.keys.clone(),
+            indexes: self.indexes.clone(),
+        }))
     }
 
     async fn tenants(&self) -> Result<Vec<TenantId>> {
@@ -145,10 +153,4 @@ impl Store for Sqlite {
         tx.rollback().await.during(&what)?;
         Ok(StoreHealth { backend: "sqlite".into(), location, schema })
     }
-}
-
-/// Milliseconds since the epoch, as SQLite holds them.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

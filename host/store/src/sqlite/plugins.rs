@@ -6,61 +6,18 @@ use animus_core::{
     Error, Result,
     grant::Grant,
     id::{Digest, PluginName},
-    manifest::Manifest,
-    store::{Generation, MAX_FAULT, MAX_FAULTS, NewGeneration, Plugin, PluginFault, PluginState, Plugins},
+    store::{Generation, MAX_FAULTS, NewGeneration, Plugin, PluginFault, Plugins},
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sqlx::{Row as _, Sqlite as Driver, SqliteConnection, Transaction, sqlite::SqliteRow};
+use sqlx::{Sqlite as Driver, SqliteConnection, Transaction};
 
 use super::{
     Handle,
     error::{Columns as _, During as _, json as to_json, missing, signed},
     now_ms,
 };
-
-/// How many generations of a plugin are kept to roll back to, the newest of them included.
-const KEPT: u32 = 10;
-
-fn plugin(row: &SqliteRow) -> Result<Plugin> {
-    let granted: Option<Grant> = row.maybe_json("granted")?;
-    let waits = granted.is_none() && row.flag("requests")?;
-    Ok(Plugin {
-        name: row.parsed("name")?,
-        generation: row.number("generation")?,
-        digest: row.parsed("digest")?,
-        version: row.text("version")?,
-        manifest: row.text("manifest")?,
-        source: row.text("source")?,
-        state: if waits { PluginState::AwaitingGrant } else { PluginState::Serving },
-        granted,
-        tools: row.json("tools")?,
-        is_faculty: row.flag("is_faculty")?,
-        is_interpreter: row.flag("is_interpreter")?,
-        is_hook: row.flag("is_hook")?,
-        installed_ms: row.number("installed_ms")?,
-    })
-}
-
-fn generation(row: &SqliteRow) -> Result<Generation> {
-    Ok(Generation {
-        generation: row.number("generation")?,
-        digest: row.parsed("digest")?,
-        version: row.text("version")?,
-        source: row.text("source")?,
-        installed_ms: row.number("installed_ms")?,
-        serving: row.flag("serving")?,
-    })
-}
-
-fn fault(row: &SqliteRow) -> Result<PluginFault> {
-    Ok(PluginFault {
-        source: row.text("source")?,
-        name: row.maybe_parsed("name")?,
-        error: row.text("error")?,
-        at_ms: row.number("at_ms")?,
-    })
-}
+use crate::plugins::{KEPT, fault, generation, head, installed, intact, no_goal, plugin, requests};
 
 impl Handle {
     /// The serving generation, as this transaction sees it.
@@ -173,11 +130,6 @@ impl Handle {
     }
 }
 
-/// As much of a text as is kept.
-fn head(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_FAULT)).unwrap_or(text)
-}
-
 async fn drop_unused_artifacts(tx: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM artifacts WHERE digest NOT IN (SELECT digest FROM plugin_generations)")
         .execute(tx)
@@ -191,7 +143,7 @@ impl Plugins for Handle {
         let NewGeneration { name, wasm, version, manifest, source, tools, is_faculty, is_interpreter, is_hook, grant } =
             new;
         let what = format!("install the plugin '{name}'");
-        let requests = !Manifest::parse(&manifest)?.request.is_nothing();
+        let requests = requests(&manifest)?;
         let digest = Digest::of(&wasm);
         let mut tx = self.pool.write().await?;
         sqlx::query("INSERT INTO artifacts VALUES (?1, ?2) ON CONFLICT (digest) DO NOTHING")
@@ -236,11 +188,7 @@ impl Plugins for Handle {
         self.forget_fault(&mut tx, &source).await.during(&what)?;
         self.prune(&mut tx, &name).await.during(&what)?;
         let plugin = self.plugin_in(&mut tx, &name).await?;
-        let Plugin { generation, version, source, granted, .. } = &plugin;
-        let detail = json!({
-            "generation": generation, "digest": digest, "version": version, "source": source, "granted": granted,
-        });
-        self.changed(tx, actor, "plugin.install", &name, detail).await?;
+        self.changed(tx, actor, "plugin.install", &name, installed(&plugin)).await?;
         Ok(plugin)
     }
 
@@ -291,22 +239,7 @@ impl Plugins for Handle {
         let what = format!("roll back the plugin '{name}'");
         let mut tx = self.pool.write().await?;
         let serving = self.plugin_in(&mut tx, name).await?.generation;
-        let found = self.goal(&mut tx, name, serving, to).await?;
-        let target = match (found, to) {
-            (Some(goal), _) => goal,
-            (None, Some(to)) => {
-                return Err(missing(
-                    "generation",
-                    format_args!("{to} of the plugin '{name}'; the last {KEPT} are kept"),
-                ));
-            }
-            (None, None) => {
-                return Err(missing(
-                    "generation",
-                    format_args!("of the plugin '{name}' before {serving} that was not taken out of service; name one"),
-                ));
-            }
-        };
+        let target = self.goal(&mut tx, name, serving, to).await?.ok_or_else(|| no_goal(name, serving, to))?;
         if target == serving {
             return Err(Error::Conflict(format!("generation {serving} of the plugin '{name}' serves already")));
         }
@@ -359,13 +292,7 @@ impl Plugins for Handle {
         .await
         .during(&what)?
         .ok_or_else(|| missing("artifact", digest))?;
-        let bytes: &[u8] = row.try_get("bytes").during(&what)?;
-        if Digest::of(bytes) != *digest {
-            return Err(Error::Internal(format!(
-                "the artifact {digest} was changed in the store; install its plugin again"
-            )));
-        }
-        Ok(bytes.into())
+        intact(digest, row.bytes("bytes")?)
     }
 
     async fn plugins_revision(&self) -> Result<u64> {

@@ -85,6 +85,12 @@ impl Pool {
         &self.readers
     }
 
+    /// A transaction that reads: all its statements see the store as it was at the first of them. Keep it short: while
+    /// it lasts, what is forgotten stays in the write-ahead log.
+    pub(super) async fn snapshot(&self) -> Result<Transaction<'static, Driver>> {
+        self.readers.begin().await.during("begin to read")
+    }
+
     /// A transaction that may write; dropped, it leaves no trace. Never ask for a second one while holding one.
     pub(super) async fn write(&self) -> Result<Transaction<'static, Driver>> {
         self.writer.begin_with("BEGIN IMMEDIATE").await.during("begin a transaction")
@@ -123,7 +129,9 @@ fn migrations() -> Migrator {
         (3, "skills", include_str!("../../../../migrations/sqlite/0003_skills.sql")),
         (4, "interpreters", include_str!("../../../../migrations/sqlite/0004_interpreters.sql")),
         (5, "queue", include_str!("../../../../migrations/sqlite/0005_queue.sql")),
+        (6, "memories", include_str!("../../../../migrations/sqlite/0006_memories.sql")),
         (7, "hooks", include_str!("../../../../migrations/sqlite/0007_hooks.sql")),
+        (8, "hosts", include_str!("../../../../migrations/sqlite/0008_hosts.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

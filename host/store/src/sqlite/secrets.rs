@@ -1,35 +1,23 @@
 //! Secrets, sealed. No error and no audit entry carries a value.
 
 use animus_core::{
-    Error, Result,
-    id::is_name,
+    Result,
     store::{SecretValue, Secrets},
 };
 use async_trait::async_trait;
 use serde_json::json;
-use sqlx::Row as _;
 
 use super::{
     Handle,
     error::{Columns as _, During as _, missing},
     now_ms,
 };
-
-/// The longest value, in bytes: a header that carries it would be refused long before.
-const MAX_VALUE: usize = 64 * 1024;
+use crate::secrets::check;
 
 #[async_trait]
 impl Secrets for Handle {
     async fn secret_set(&self, actor: &str, handle: &str, value: SecretValue) -> Result<()> {
-        if !is_name(handle) {
-            return Err(Error::Invalid(format!(
-                "the secret's handle '{}' is not of the form [a-z][a-z0-9_-]*, at most 64 bytes",
-                handle.escape_debug()
-            )));
-        }
-        if value.expose().is_empty() || value.expose().len() > MAX_VALUE {
-            return Err(Error::Invalid(format!("the value of the secret '{handle}' has 1 to {MAX_VALUE} bytes")));
-        }
+        check(handle, &value)?;
         let what = format!("set the secret '{handle}'");
         let sealed = self.keys.seal(&self.tenant, handle, &value)?;
         let mut tx = self.pool.write().await?;
@@ -57,7 +45,7 @@ impl Secrets for Handle {
             .await
             .during(&what)?
             .ok_or_else(|| missing("secret", format_args!("'{}'", handle.escape_debug())))?;
-        self.keys.open(&self.tenant, handle, row.try_get("sealed").during(&what)?)
+        self.keys.open(&self.tenant, handle, row.bytes("sealed")?)
     }
 
     async fn secrets(&self) -> Result<Vec<(String, u64)>> {

@@ -1,28 +1,24 @@
 //! Skills: versions, decisions on them, activations.
 
 use animus_core::{
-    Error, Result,
+    Result,
     id::{Digest, FocusId, WorkId},
-    skill::{
-        Approvals, Author, Decision, How, MAX_SKILLS, NewSkill, SkillFiles, SkillName, SkillRecord, SkillState,
-        SkillUse,
-    },
+    skill::{Approvals, Author, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::Skills,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sqlx::{Row as _, Sqlite as Driver, SqliteConnection, Transaction, sqlite::SqliteRow};
+use sqlx::{Sqlite as Driver, SqliteConnection, Transaction, sqlite::SqliteRow};
 
 use super::{
     Handle,
     error::{Columns as _, During as _, json as to_json, missing, signed},
     now_ms,
 };
-
-/// How many versions of a skill are kept beside the active one, the newest of them included.
-const KEPT: u32 = 10;
-/// The most bytes of all versions of all skills of a tenant.
-const MOST_BYTES: u64 = 64 << 20;
+use crate::skills::{
+    KEPT, approvals, expect_approved, expect_few, expect_newest, expect_pending, expect_small, no_version, record,
+    usage,
+};
 
 /// Every version of the tenant `?1`, with whether it is the active one; the caller's condition follows.
 macro_rules! versions {
@@ -35,38 +31,6 @@ macro_rules! versions {
     };
 }
 
-fn record(row: &SqliteRow) -> Result<SkillRecord> {
-    let (name, version) = (row.parsed::<SkillName>("name")?, row.number("version")?);
-    let bytes: &[u8] = row.try_get("files").during(format_args!("read the files of the skill '{name}'"))?;
-    let digest = row.parsed::<Digest>("digest")?;
-    let changed = |why: &str| {
-        Error::Internal(format!("version {version} of the skill '{name}' was changed in the store ({why}); remove it"))
-    };
-    if Digest::of(bytes) != digest {
-        return Err(changed("its digest is another"));
-    }
-    let state = match (row.text("state")?.as_str(), row.flag("is_active")?) {
-        ("approved", true) => SkillState::Active,
-        ("approved", false) => SkillState::Retired,
-        ("pending", false) => SkillState::Pending,
-        ("rejected", false) => SkillState::Rejected,
-        _ => return Err(changed("it is active without approval")),
-    };
-    Ok(SkillRecord {
-        name,
-        version,
-        state,
-        digest,
-        files: SkillFiles::from_bytes(bytes)?,
-        created_by: row.parsed::<Author>("created_by")?,
-        origin: row.json("origin")?,
-        plugin_generation: row.maybe_number("plugin_generation")?,
-        report: row.maybe_json("report")?,
-        reason: row.maybe_text("reason")?,
-        at_ms: row.number("at_ms")?,
-    })
-}
-
 impl Handle {
     /// The given version or the active one, as this transaction sees it.
     async fn skill_in(&self, tx: &mut SqliteConnection, name: &SkillName, version: Option<u64>) -> Result<SkillRecord> {
@@ -77,10 +41,7 @@ impl Handle {
             .fetch_optional(tx)
             .await
             .during(format_args!("read the skill '{name}'"))?;
-        let row = row.ok_or_else(|| match version {
-            Some(version) => missing("version", format_args!("{version} of the skill '{name}'")),
-            None => missing("active skill", format_args!("'{name}'")),
-        })?;
+        let row = row.ok_or_else(|| no_version(name, version))?;
         record(&row)
     }
 
@@ -115,24 +76,13 @@ impl Handle {
             .fetch_one(&mut *tx)
             .await
             .during(&what)?;
-        if usize::try_from(row.number("others")?).is_ok_and(|others| others >= MAX_SKILLS) {
-            return Err(Error::BudgetExhausted(format!(
-                "cannot add the skill '{name}': there are {MAX_SKILLS} others already; remove some"
-            )));
-        }
+        expect_few(name, row.number("others")?)?;
         let row = sqlx::query("SELECT coalesce(sum(length(files)), 0) AS bytes FROM skill_versions WHERE tenant = ?1")
             .bind(self.t())
             .fetch_one(tx)
             .await
             .during(&what)?;
-        let bytes = row.number("bytes")?;
-        if bytes > MOST_BYTES {
-            return Err(Error::BudgetExhausted(format!(
-                "cannot keep the skill '{name}': with it, all versions of all skills have {bytes} bytes, over the limit \
-                 of {MOST_BYTES}; remove some skills"
-            )));
-        }
-        Ok(())
+        expect_small(name, row.number("bytes")?)
     }
 
     /// What every change ends with: what is counted, a new revision, the audit entry, the commit.
@@ -272,19 +222,11 @@ impl Skills for Handle {
         let what = format!("{} version {version} of the skill '{name}'", decision.as_str());
         let mut tx = self.pool.write().await?;
         let before = self.skill_in(&mut tx, name, Some(version)).await?;
-        if before.state != SkillState::Pending {
-            let state = match before.state {
-                SkillState::Rejected => "was rejected",
-                _ => "was approved",
-            };
-            return Err(Error::Conflict(format!("cannot {what}: it {state} already")));
-        }
+        expect_pending(&what, before.state)?;
         let active = self.active_in(&mut tx, name).await?;
         let (state, generation) = match decision {
             Decision::Approve { plugin_generation } => {
-                if let Some(newer) = active.filter(|active| *active > version) {
-                    return Err(Error::Conflict(format!("cannot {what}: version {newer} is active and newer")));
-                }
+                expect_newest(&what, version, active)?;
                 self.set_active(&mut tx, name, version).await?;
                 ("approved", plugin_generation)
             }
@@ -326,10 +268,7 @@ impl Skills for Handle {
         let what = format!("record that the focus {focus} activated the skill '{name}'");
         let mut tx = self.pool.write().await?;
         let state = self.skill_in(&mut tx, name, Some(version)).await?.state;
-        // A focus that began before an update goes on with the version that it began with.
-        if !matches!(state, SkillState::Active | SkillState::Retired) {
-            return Err(Error::Conflict(format!("cannot {what}: version {version} is not approved")));
-        }
+        expect_approved(&what, version, state)?;
         sqlx::query("SELECT 1 FROM focuses WHERE tenant = ?1 AND id = ?2 AND work = ?3")
             .bind(self.t())
             .bind(focus.to_string())
@@ -368,13 +307,11 @@ impl Skills for Handle {
         .await
         .during(&what)?
         .ok_or_else(|| missing("skill", format_args!("'{name}'")))?;
-        Ok(SkillUse { count: row.number("count")?, last_ms: row.maybe_number("last_ms")? })
+        usage(&row)
     }
 
     async fn skill_approvals(&self) -> Result<Approvals> {
-        let Some(row) = self.skill_totals().await? else { return Ok(Approvals::default()) };
-        let [auto, approved, rejected] = ["auto", "approved", "rejected"].map(|column| row.number(column));
-        Ok(Approvals { auto: auto?, approved: approved?, rejected: rejected? })
+        self.skill_totals().await?.map_or(Ok(Approvals::default()), |row| approvals(&row))
     }
 
     async fn skill_remove(&self, actor: &str, name: &SkillName) -> Result<()> {

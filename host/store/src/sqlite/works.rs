@@ -1,17 +1,16 @@
 //! Work items: submitting, looking, cancelling, trying again. Their focuses are in `focuses.rs`.
 
 use animus_core::{
-    Error, Result,
+    Result,
     id::WorkId,
     store::{Renewed, Watch, Works},
     work::{
-        Claim, Claimed, Counts, Disposal, FocusRecord, Lease, MAX_DEPTH, NewWork, Settlement, State, Submission,
-        Submitted, Work, WorkFilter,
+        Claim, Claimed, Counts, FocusRecord, Lease, NewWork, Settlement, State, Submission, Submitted, Work, WorkFilter,
     },
 };
 use async_trait::async_trait;
 use serde_json::json;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::SqliteConnection;
 
 use super::{
     Handle,
@@ -19,45 +18,10 @@ use super::{
     now_ms,
     watch::Watching,
 };
-
-/// Items of one list, where it is not said.
-const LISTED: u32 = 20;
-/// The most items of one list.
-const MOST_LISTED: u32 = 1_000;
-
-pub(super) fn work(row: &SqliteRow) -> Result<Work> {
-    let count = |column| row.number(column).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-    Ok(Work {
-        id: row.parsed("id")?,
-        faculty: row.text("faculty")?,
-        source: row.text("source")?,
-        instruction: row.text("instruction")?,
-        params: row.json("params")?,
-        state: row.parsed("state")?,
-        disposal: if row.text("disposal")? == "queue" { Disposal::Queue } else { Disposal::Held },
-        dedup_key: row.maybe_text("dedup_key")?,
-        merged_into: row.maybe_parsed("merged_into")?,
-        priority: row.try_get("priority").during("read the priority of a work item")?,
-        attempts: count("attempts")?,
-        max_attempts: count("max_attempts")?,
-        takeovers: count("takeovers")?,
-        not_before_ms: row.number("not_before_ms")?,
-        parent: row.maybe_parsed("parent")?,
-        depth: count("depth")?,
-        cap: row.maybe_json("cap")?,
-        allowance: row.json("allowance")?,
-        workspace: row.maybe_text("workspace")?,
-        trace: row.maybe_text("trace")?,
-        cancelling: row.flag("cancelling")?,
-        focus: row.maybe_parsed("focus")?,
-        outcome: row.maybe_json("outcome")?,
-        error: row.maybe_json("error")?,
-        tokens: row.number("tokens")?,
-        cost_microusd: row.number("cost_microusd")?,
-        created_ms: row.number("created_ms")?,
-        updated_ms: row.number("updated_ms")?,
-    })
-}
+use crate::{
+    measure,
+    works::{alike, depth_below, expect_over, expect_same, limit, word, work},
+};
 
 impl Handle {
     /// One item, as this transaction sees it.
@@ -78,25 +42,10 @@ impl Handle {
         row.during("look for the same work")?.as_ref().map(work).transpose()
     }
 
-    /// How deep a child of `parent` is.
-    async fn depth_below(&self, tx: &mut SqliteConnection, parent: WorkId) -> Result<u32> {
-        let parent = self.work_in(tx, parent).await?;
-        if parent.depth >= MAX_DEPTH {
-            return Err(Error::Invalid(format!(
-                "the work item {} is {MAX_DEPTH} levels of children deep and may have none of its own",
-                parent.id
-            )));
-        }
-        if parent.cancelling || parent.state == State::Cancelled {
-            return Err(Error::Cancelled);
-        }
-        Ok(parent.depth + 1)
-    }
-
     async fn insert(&self, tx: &mut SqliteConnection, new: &NewWork, merged_into: Option<WorkId>) -> Result<WorkId> {
         let what = "submit a work item";
         let depth = match new.parent {
-            Some(parent) => self.depth_below(tx, parent).await?,
+            Some(parent) => depth_below(&self.work_in(tx, parent).await?)?,
             None => 0,
         };
         let (id, now) = (WorkId::new(), now_ms());
@@ -115,10 +64,7 @@ impl Handle {
         .bind(&new.instruction)
         .bind(to_json(&new.params)?)
         .bind(state.as_str())
-        .bind(match new.disposal {
-            Disposal::Queue => "queue",
-            Disposal::Held => "held",
-        })
+        .bind(word(new.disposal))
         .bind(new.dedup_key.as_ref().filter(|_| merged_into.is_none()))
         .bind(&new.idempotency_key)
         .bind(merged_into.map(|id| id.to_string()))
@@ -137,11 +83,8 @@ impl Handle {
         .during(what)?;
         Ok(id)
     }
-}
 
-#[async_trait]
-impl Works for Handle {
-    async fn work_submit(&self, new: NewWork) -> Result<Submitted> {
+    async fn submit(&self, new: NewWork) -> Result<Submitted> {
         const BY_SUBMIT: &str = "SELECT * FROM works WHERE tenant = ?1 AND idempotency_key = ?2 AND ?3 = ''";
         const ALIKE: &str = "SELECT * FROM works
              WHERE tenant = ?1 AND faculty = ?2 AND dedup_key = ?3 AND state IN ('queued', 'running')";
@@ -150,15 +93,7 @@ impl Works for Handle {
         if let Some(key) = &new.idempotency_key
             && let Some(earlier) = self.find(&mut tx, BY_SUBMIT, [key, ""]).await?
         {
-            let same = (&earlier.faculty, &earlier.instruction, &earlier.params)
-                == (&new.faculty, &new.instruction, &new.params);
-            if !same {
-                return Err(Error::Conflict(format!(
-                    "the idempotency key '{}' came with other work before: the item {}",
-                    key.escape_debug(),
-                    earlier.id
-                )));
-            }
+            expect_same(&earlier, &new, key)?;
             return Ok(match earlier.merged_into {
                 None => Submitted { work: earlier, how: Submission::Repeated },
                 Some(canonical) => {
@@ -167,18 +102,28 @@ impl Works for Handle {
                 }
             });
         }
-        let alike = match &new.dedup_key {
+        let same = match &new.dedup_key {
             Some(key) => self.find(&mut tx, ALIKE, [&new.faculty, key]).await?,
             None => None,
         };
-        let id = self.insert(&mut tx, &new, alike.as_ref().map(|work| work.id)).await?;
-        let submitted = match alike {
+        let id = self.insert(&mut tx, &new, same.as_ref().map(|work| work.id)).await?;
+        let submitted = match same {
             Some(work) => Submitted { work, how: Submission::Merged { item: id } },
             None => Submitted { work: self.work_in(&mut tx, id).await?, how: Submission::Created },
         };
         tx.commit().await.during("submit a work item")?;
         self.pool.changed();
         Ok(submitted)
+    }
+}
+
+#[async_trait]
+impl Works for Handle {
+    async fn work_submit(&self, new: NewWork) -> Result<Submitted> {
+        let (faculty, disposal) = (new.faculty.clone(), new.disposal);
+        let submitted = self.submit(new).await;
+        measure::submitted(&self.tenant, &faculty, disposal, &submitted);
+        submitted
     }
 
     async fn work(&self, id: WorkId) -> Result<Work> {
@@ -188,15 +133,17 @@ impl Works for Handle {
 
     async fn works(&self, filter: WorkFilter) -> Result<Vec<Work>> {
         // Identifiers sort by time.
+        let most = limit(&filter);
         let rows = sqlx::query(
             "SELECT * FROM works WHERE tenant = ?1 AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR faculty = ?3)
-             AND (?4 IS NULL OR parent = ?4) ORDER BY id DESC LIMIT ?5",
+             AND (?4 IS NULL OR parent = ?4) AND (?5 IS NULL OR id < ?5) ORDER BY id DESC LIMIT ?6",
         )
         .bind(self.t())
         .bind(filter.state.map(State::as_str))
         .bind(filter.faculty)
         .bind(filter.parent.map(|id| id.to_string()))
-        .bind(filter.limit.unwrap_or(LISTED).min(MOST_LISTED))
+        .bind(filter.before.map(|id| id.to_string()))
+        .bind(most)
         .fetch_all(self.pool.readers())
         .await;
         rows.during("list work items")?.iter().map(work).collect()
@@ -270,6 +217,7 @@ impl Works for Handle {
         let work = self.work_in(&mut tx, id).await?;
         tx.commit().await.during(&what)?;
         self.pool.changed();
+        measure::changed(&self.tenant, "cancel", usize::try_from(changed).unwrap_or(usize::MAX), before.state, &work);
         Ok(work)
     }
 
@@ -277,9 +225,7 @@ impl Works for Handle {
         let what = format!("try the work item {id} again");
         let mut tx = self.pool.write().await?;
         let before = self.work_in(&mut tx, id).await?;
-        if !matches!(before.state, State::Failed | State::Dead) {
-            return Err(Error::Conflict(format!("cannot {what}: it is {}", before.state)));
-        }
+        expect_over(&what, &before)?;
         let queued = sqlx::query(
             "UPDATE works SET state = 'queued', disposal = 'queue', max_attempts = max(max_attempts, attempts + 1),
                  takeovers = 0, not_before_ms = 0, cancelling = 0, updated_ms = ?3
@@ -291,50 +237,63 @@ impl Works for Handle {
         .execute(&mut *tx)
         .await;
         match queued {
-            Err(e) if is_taken(&e) => {
-                return Err(Error::Conflict(format!("cannot {what}: the same work is queued or running already")));
-            }
+            Err(e) if is_taken(&e) => return Err(alike(&what)),
             queued => queued.during(&what)?,
         };
         self.record(&mut tx, actor, "work.retry", &id.to_string(), &json!({ "was": before.state })).await?;
         let work = self.work_in(&mut tx, id).await?;
         tx.commit().await.during(&what)?;
         self.pool.changed();
+        measure::changed(&self.tenant, "retry", 1, before.state, &work);
         Ok(work)
     }
 
     async fn work_claim(&self, claim: &Claim) -> Result<Option<Claimed>> {
-        self.claim(claim).await
+        let claimed = self.claim(claim).await?;
+        if let Some(claimed) = &claimed {
+            measure::claimed(&self.tenant, claimed);
+        }
+        Ok(claimed)
     }
 
     async fn work_next_due(&self) -> Result<Option<u64>> {
         let row = sqlx::query(
             "SELECT min(at) AS at FROM (
                  SELECT min(not_before_ms) AS at FROM works
-                 WHERE tenant = ?1 AND state = 'queued' AND disposal = 'queue'
+                 WHERE tenant = ?1 AND state = 'queued' AND disposal = 'queue' AND not_before_ms > ?2
                  UNION ALL
-                 SELECT min(lease_until_ms) FROM focuses WHERE tenant = ?1 AND ended_ms IS NULL)",
+                 SELECT min(lease_until_ms) FROM focuses
+                 WHERE tenant = ?1 AND ended_ms IS NULL AND lease_until_ms > ?2)",
         )
         .bind(self.t())
+        .bind(now_ms())
         .fetch_one(self.pool.readers())
         .await;
         row.during("look when work is due")?.maybe_number("at")
     }
 
     async fn focus_begin(&self, work: WorkId, from: State, claim: &Claim) -> Result<Claimed> {
-        self.begin_held(work, from, claim).await
+        let claimed = self.begin_held(work, from, claim).await?;
+        measure::transition(&self.tenant, from, claimed.work.state);
+        Ok(claimed)
     }
 
     async fn focus_renew(&self, leases: &[Lease], lease_ms: u64) -> Result<Renewed> {
-        self.renew(leases, lease_ms).await
+        let renewed = self.renew(leases, lease_ms).await?;
+        measure::renewed(&self.tenant, leases.len(), &renewed);
+        Ok(renewed)
     }
 
     async fn focus_end(&self, lease: Lease, to: State, settlement: Settlement) -> Result<Work> {
-        self.end(lease, to, settlement).await
+        let work = self.end(lease, to, settlement).await?;
+        measure::ended(&self.tenant, &work);
+        Ok(work)
     }
 
     async fn focus_release(&self, lease: Lease) -> Result<()> {
-        self.release(lease).await
+        self.release(lease).await?;
+        measure::queue(&self.tenant, "release", 1);
+        Ok(())
     }
 
     async fn focus(&self, id: animus_core::id::FocusId) -> Result<FocusRecord> {

@@ -6,6 +6,7 @@ use fixture::{
         ledger::ledger::{self, EntryType, Filter},
         llm::llm::{self, Content, Message, Request, Role},
         memory::memory::{self, RecallOptions},
+        spawn_child::spawn_child::{self, NewChild},
         tool::tool,
     },
     text,
@@ -37,6 +38,12 @@ pub fn llm_open_stream(args: &Value) -> Answer {
     Ok("done".to_owned())
 }
 
+/// Gives the model, and how many vectors of how many dimensions there are.
+pub fn llm_embed(args: &Value) -> Answer {
+    let answer = llm::embed(&[text(args, "text").to_owned()])?;
+    Ok(format!("{} {} {}", answer.model, answer.vectors.len(), answer.vectors[0].len()))
+}
+
 pub fn llm_list_models(_: &Value) -> Answer {
     Ok(llm::list_models().join(","))
 }
@@ -59,12 +66,30 @@ pub fn memory_store(args: &Value) -> Answer {
 }
 
 pub fn memory_recall(args: &Value) -> Answer {
-    let hits = memory::recall(text(args, "text"), &RecallOptions { limit: None, kind: None, tags: Vec::new() })?;
+    let options = RecallOptions {
+        limit: None,
+        kind: None,
+        tags: Vec::new(),
+        source: None,
+        since_ms: None,
+        until_ms: None,
+        half_life_days: None,
+    };
+    let hits = memory::recall(text(args, "text"), &options)?;
     Ok(hits.into_iter().map(|hit| hit.item.content).collect::<Vec<_>>().join(","))
 }
 
 pub fn memory_get(args: &Value) -> Answer {
     memory::get(text(args, "id")).map(|item| item.content)
+}
+
+pub fn memory_update(args: &Value) -> Answer {
+    memory::update(text(args, "id"), text(args, "text"), None).map(|version| version.to_string())
+}
+
+pub fn memory_versions(args: &Value) -> Answer {
+    let versions = memory::versions(text(args, "id"))?;
+    Ok(versions.into_iter().map(|version| version.content).collect::<Vec<_>>().join(","))
 }
 
 pub fn memory_forget(args: &Value) -> Answer {
@@ -117,6 +142,32 @@ pub fn code_run(args: &Value) -> Answer {
         None => Ok(outcome.text),
         Some(failure) => Err(failure.cause.unwrap_or_else(|| fixture::failed(failure.message))),
     }
+}
+
+pub fn child_spawn(args: &Value) -> Answer {
+    spawn_child::spawn(&NewChild {
+        faculty: text(args, "faculty").to_owned(),
+        description: "look".to_owned(),
+        params: "{}".to_owned(),
+        priority: None,
+        max_tokens: args["max_tokens"].as_u64(),
+        max_cost: None,
+        dedup_key: None,
+    })
+}
+
+pub fn child_await(args: &Value) -> Answer {
+    let children = spawn_child::await_(&[text(args, "id").to_owned()], 1_000)?;
+    Ok(children.into_iter().map(|child| child.summary).collect::<Vec<_>>().join(","))
+}
+
+pub fn child_check(args: &Value) -> Answer {
+    let children = spawn_child::check(&[text(args, "id").to_owned()])?;
+    Ok(children.into_iter().map(|child| child.summary).collect::<Vec<_>>().join(","))
+}
+
+pub fn child_cancel(args: &Value) -> Answer {
+    spawn_child::cancel(text(args, "id")).map(done)
 }
 
 /// Calls the host for ever.

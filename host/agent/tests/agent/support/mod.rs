@@ -18,8 +18,8 @@ use animus_core::{
     hook::{HookEvent, Verdict},
     id::{Digest, PluginName},
     llm::{
-        Content, Message, ModelInfo, Models, Price, Request, Response, ResponseStream, Role, Stop, StreamEvent,
-        ToolInput, ToolResult, ToolUse, Usage,
+        Content, Embeddings, Message, ModelInfo, Models, Price, Request, Response, ResponseStream, Role, Stop,
+        StreamEvent, ToolInput, ToolResult, ToolUse, Usage,
     },
     plugins::{FacultyOutcome, Loaded, PluginSet, Task},
     services::{CallContext, EngageOptions, Engagement, Principal},
@@ -52,8 +52,14 @@ pub struct Script {
     turns: Mutex<VecDeque<Turn>>,
     /// What to answer when the script is over.
     forever: Mutex<Option<TurnFn>>,
+    /// What to answer when a summary is asked for; as to anything else where nothing is said.
+    summaries: Mutex<Option<TurnFn>>,
     pub requests: Mutex<Vec<Request>>,
     pub window: Mutex<Option<u64>>,
+    /// The roles and texts that were to be embedded.
+    pub embedded: Mutex<Vec<(String, Vec<String>)>>,
+    /// What embedding fails with.
+    pub cannot_embed: Mutex<Option<Error>>,
 }
 
 pub const USAGE: Usage = Usage { input_tokens: 100, output_tokens: 10, cached_tokens: 0, cache_write_tokens: 0 };
@@ -104,6 +110,11 @@ impl Script {
         Arc::new(Self { forever: Mutex::new(Some(Box::new(turn))), ..Self::default() })
     }
 
+    /// Answers the n-th request for a summary with `turn(n)`.
+    pub fn summaries(&self, turn: impl Fn(usize) -> Turn + Send + 'static) {
+        *self.summaries.lock().unwrap() = Some(Box::new(turn));
+    }
+
     pub fn calls(&self) -> usize {
         self.requests.lock().unwrap().len()
     }
@@ -131,8 +142,10 @@ impl Models for Script {
 
     async fn stream(&self, request: Request, cancel: CancellationToken) -> Result<ResponseStream> {
         let n = self.calls();
+        let is_summary = request.system.as_deref().is_some_and(|it| it.contains("You keep the memory"));
         self.requests.lock().unwrap().push(request);
-        let next = self.turns.lock().unwrap().pop_front();
+        let summary = self.summaries.lock().unwrap().as_ref().filter(|_| is_summary).map(|turn| turn(n));
+        let next = summary.or_else(|| self.turns.lock().unwrap().pop_front());
         let turn = next.unwrap_or_else(|| match &*self.forever.lock().unwrap() {
             Some(turn) => turn(n),
             None => panic!("the script is over"),
@@ -159,6 +172,18 @@ impl Models for Script {
             }
         }
         panic!("the script's turn has no end")
+    }
+
+    /// Vectors that tell how long a text is, from a vendor that bills: a token for each text.
+    async fn embed(&self, role: &str, texts: &[String], _: CancellationToken) -> Result<Embeddings> {
+        self.embedded.lock().unwrap().push((role.to_owned(), texts.to_vec()));
+        if let Some(error) = self.cannot_embed.lock().unwrap().clone() {
+            return Err(error);
+        }
+        let vectors: Vec<Vec<f32>> = texts.iter().map(|text| vec![1.0, text.len() as f32]).collect();
+        let tokens = texts.len() as u64;
+        let usage = Usage { input_tokens: tokens, ..Usage::default() };
+        Ok(Embeddings { model: "scripted:embedder".into(), dims: 2, vectors, usage, cost_microusd: Some(tokens) })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    pin::Pin,
     sync::{Arc, Mutex},
 };
 
@@ -13,19 +14,21 @@ use animus_core::{
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
     journal::{Intent, Outcome, Record},
     ledger::{Entry, EntryType, Filter},
-    memory::{Hit, Memory, NewMemory, Query},
+    memory::{Coverage, Embedding, Hit, Memory, NewMemory, Query, Recalled, Unembedded, Update, Version},
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::{
-        Audit, AuditEntry, AuditVerdict, Events, Generation, HookStates, Journal, Ledger, Memories, NewGeneration,
-        Origin, Plugin, PluginFault, Plugins, Renewed, SecretValue, Secrets, Skills, Tenant, Watch, Works,
+        Audit, AuditEntry, AuditVerdict, Events, Generation, HookStates, Hosts, Journal, Ledger, Memories,
+        NewGeneration, Origin, Plugin, PluginFault, Plugins, Renewed, SecretValue, Secrets, Skills, Tenant, Watch,
+        Works,
     },
     work::{
-        Claim, Claimed, Counts, Disposal, FocusRecord, Lease, NewWork, Settlement, State, Submission, Submitted, Work,
-        WorkFilter,
+        Beat, Claim, Claimed, Counts, Disposal, FocusRecord, Host, HostRecord, Lease, MAX_DEPTH, NewWork, Settlement,
+        State, Submission, Submitted, Work, WorkFilter,
     },
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tokio::sync::{Notify, futures::OwnedNotified};
 
 #[derive(Default)]
 struct Kept {
@@ -36,6 +39,7 @@ struct Kept {
     audit: Vec<(String, String, String, Value)>,
     happened: Vec<String>,
     settlements: Vec<Settlement>,
+    submits: BTreeMap<String, WorkId>,
 }
 
 pub struct FakeTenant {
@@ -43,11 +47,17 @@ pub struct FakeTenant {
     kept: Mutex<Kept>,
     /// Makes `focus_end` fail.
     pub cannot_settle: Mutex<bool>,
+    changed: Arc<Notify>,
 }
 
 impl Default for FakeTenant {
     fn default() -> Self {
-        Self { id: TenantId::local(), kept: Mutex::default(), cannot_settle: Mutex::new(false) }
+        Self {
+            id: TenantId::local(),
+            kept: Mutex::default(),
+            cannot_settle: Mutex::new(false),
+            changed: Arc::default(),
+        }
     }
 }
 
@@ -91,6 +101,18 @@ impl FakeTenant {
         work
     }
 
+    /// Changes an item as another process would.
+    pub fn change(&self, id: WorkId, change: impl FnOnce(&mut Work)) {
+        change(self.kept.lock().unwrap().works.get_mut(&id).unwrap());
+        self.changed.notify_waiters();
+    }
+
+    /// The children of an item, oldest first.
+    pub fn children(&self, parent: WorkId) -> Vec<Work> {
+        let of = |work: &&Work| work.parent == Some(parent);
+        self.kept.lock().unwrap().works.values().filter(of).cloned().collect()
+    }
+
     pub fn state(&self, work: WorkId) -> State {
         self.kept.lock().unwrap().works[&work].state
     }
@@ -131,13 +153,56 @@ impl Tenant for FakeTenant {
 #[async_trait]
 impl Works for FakeTenant {
     async fn work_submit(&self, new: NewWork) -> Result<Submitted> {
-        Ok(Submitted { work: self.submit(&new.faculty, &new.instruction), how: Submission::Created })
+        new.check()?;
+        if let Some(id) =
+            new.idempotency_key.as_ref().and_then(|key| self.kept.lock().unwrap().submits.get(key).copied())
+        {
+            return Ok(Submitted { work: self.work(id).await?, how: Submission::Repeated });
+        }
+        let depth = match new.parent {
+            Some(parent) => self.work(parent).await?.depth + 1,
+            None => 0,
+        };
+        if depth > MAX_DEPTH {
+            return Err(Error::Invalid(format!("{MAX_DEPTH} levels of children deep")));
+        }
+        let alike = |work: &&Work| {
+            new.dedup_key.is_some()
+                && work.dedup_key == new.dedup_key
+                && work.faculty == new.faculty
+                && !work.state.is_settled()
+        };
+        let found = self.kept.lock().unwrap().works.values().find(alike).cloned();
+        if let Some(work) = found {
+            return Ok(Submitted { work, how: Submission::Merged { item: WorkId::new() } });
+        }
+        let Work { id, .. } = self.submit(&new.faculty, &new.instruction);
+        if let Some(key) = &new.idempotency_key {
+            self.kept.lock().unwrap().submits.insert(key.clone(), id);
+        }
+        self.change(id, |work| {
+            *work = Work {
+                source: new.source,
+                params: new.params,
+                disposal: new.disposal,
+                dedup_key: new.dedup_key,
+                priority: new.priority,
+                parent: new.parent,
+                depth,
+                cap: new.cap,
+                allowance: new.allowance,
+                ..work.clone()
+            };
+        });
+        Ok(Submitted { work: self.work(id).await?, how: Submission::Created })
     }
     async fn work(&self, id: WorkId) -> Result<Work> {
-        Ok(self.kept.lock().unwrap().works[&id].clone())
+        let found = self.kept.lock().unwrap().works.get(&id).cloned();
+        found.ok_or_else(|| Error::NotFound(format!("there is no work item {id}")))
     }
-    async fn works(&self, _: WorkFilter) -> Result<Vec<Work>> {
-        Ok(self.kept.lock().unwrap().works.values().cloned().collect())
+    async fn works(&self, filter: WorkFilter) -> Result<Vec<Work>> {
+        let fits = |work: &&Work| filter.parent.is_none_or(|parent| work.parent == Some(parent));
+        Ok(self.kept.lock().unwrap().works.values().filter(fits).cloned().collect())
     }
     async fn works_by_prefix(&self, _: &str, _: u32) -> Result<Vec<Work>> {
         unused()
@@ -145,14 +210,27 @@ impl Works for FakeTenant {
     async fn work_counts(&self) -> Result<Counts> {
         unused()
     }
-    async fn work_cancel(&self, _: &str, _: WorkId) -> Result<Work> {
-        unused()
+    async fn work_cancel(&self, actor: &str, id: WorkId) -> Result<Work> {
+        self.happens(format!("{actor} cancels"));
+        self.change(id, |work| match work.state {
+            State::Queued => work.state = State::Cancelled,
+            _ => work.cancelling = true,
+        });
+        self.work(id).await
     }
     async fn work_retry(&self, _: &str, _: WorkId) -> Result<Work> {
         unused()
     }
-    async fn work_claim(&self, _: &Claim) -> Result<Option<Claimed>> {
-        unused()
+    async fn work_claim(&self, claim: &Claim) -> Result<Option<Claimed>> {
+        let next = {
+            let kept = self.kept.lock().unwrap();
+            let ready = |work: &&Work| work.state == State::Queued && work.disposal == Disposal::Queue;
+            kept.works.values().find(ready).map(|work| work.id)
+        };
+        match next {
+            Some(id) => self.focus_begin(id, State::Queued, claim).await.map(Some),
+            None => Ok(None),
+        }
     }
     async fn work_next_due(&self) -> Result<Option<u64>> {
         unused()
@@ -178,8 +256,14 @@ impl Works for FakeTenant {
         let item = kept.works.values_mut().find(|work| work.focus == Some(lease.focus)).unwrap();
         assert!(item.state.may_become(to));
         item.state = to;
+        item.outcome = settlement.outcome.clone();
+        item.error = settlement.error.clone();
+        item.tokens += settlement.tokens;
+        item.cost_microusd += settlement.cost_microusd;
         let item = item.clone();
         kept.settlements.push(settlement);
+        drop(kept);
+        self.changed.notify_waiters();
         Ok(item)
     }
     async fn focus_release(&self, _: Lease) -> Result<()> {
@@ -198,6 +282,30 @@ impl Works for FakeTenant {
         unused()
     }
     async fn work_watch(&self) -> Result<Box<dyn Watch>> {
+        Ok(Box::new(Watching(Box::pin(self.changed.clone().notified_owned()), self.changed.clone())))
+    }
+}
+
+/// Listens from its making on.
+struct Watching(Pin<Box<OwnedNotified>>, Arc<Notify>);
+
+#[async_trait]
+impl Watch for Watching {
+    async fn changed(&mut self) {
+        self.0.as_mut().await;
+        self.0 = Box::pin(self.1.clone().notified_owned());
+    }
+}
+
+#[async_trait]
+impl Hosts for FakeTenant {
+    async fn host_beat(&self, _: &Beat) -> Result<()> {
+        unused()
+    }
+    async fn host_gone(&self, _: &Host) -> Result<()> {
+        unused()
+    }
+    async fn hosts(&self) -> Result<Vec<HostRecord>> {
         unused()
     }
 }
@@ -261,18 +369,30 @@ impl Events for FakeTenant {
 #[async_trait]
 impl Memories for FakeTenant {
     async fn memory_store(&self, new: NewMemory) -> Result<MemoryId> {
-        let id = MemoryId::new();
+        let id = new.id.unwrap_or_else(MemoryId::new);
         self.happens(format!("store {}", new.content));
-        let NewMemory { content, kind, tags, source } = new;
-        self.kept.lock().unwrap().memories.push(Memory { id, content, kind, tags, source, created_ms: 0 });
+        let NewMemory { content, kind, tags, source, .. } = new;
+        let memory = Memory { id, content, kind, tags, source, version: 1, created_ms: 0, updated_ms: 0 };
+        self.kept.lock().unwrap().memories.push(memory);
         Ok(id)
     }
-    async fn memory_recall(&self, _: Query) -> Result<Vec<Hit>> {
+    async fn memory_recall(&self, _: Query) -> Result<Recalled> {
         let memories = self.kept.lock().unwrap().memories.clone();
-        Ok(memories.into_iter().map(|memory| Hit { memory, score: 1.0 }).collect())
+        let hit = |memory| Hit { memory, score: 1.0, text_rank: Some(1), vector_rank: None, similarity: None };
+        Ok(Recalled { hits: memories.into_iter().map(hit).collect(), left_out: 0 })
     }
     async fn memory_get(&self, _: MemoryId) -> Result<Memory> {
         unused()
+    }
+    async fn memory_versions(&self, _: MemoryId) -> Result<Vec<Version>> {
+        unused()
+    }
+    async fn memory_update(&self, id: MemoryId, update: Update) -> Result<u64> {
+        self.happens(format!("update {}", update.content));
+        let mut kept = self.kept.lock().unwrap();
+        let memory = kept.memories.iter_mut().find(|memory| memory.id == id).unwrap();
+        (memory.content, memory.version) = (update.content, memory.version + 1);
+        Ok(memory.version)
     }
     async fn memory_forget(&self, id: MemoryId) -> Result<()> {
         self.happens("forget");
@@ -282,6 +402,15 @@ impl Memories for FakeTenant {
     async fn memory_tag(&self, _: MemoryId, tag: &str) -> Result<()> {
         self.happens(format!("tag {tag}"));
         Ok(())
+    }
+    async fn memory_unembedded(&self, _: &str, _: usize, _: u64, _: u32) -> Result<Vec<Unembedded>> {
+        unused()
+    }
+    async fn memory_embed(&self, _: MemoryId, _: u64, _: Embedding) -> Result<bool> {
+        unused()
+    }
+    async fn memory_coverage(&self, _: &str, _: usize) -> Result<Coverage> {
+        unused()
     }
 }
 

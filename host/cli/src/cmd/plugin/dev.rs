@@ -287,8 +287,8 @@ impl Commit for Author<'_> {
 }
 
 /// Installs what is put into the drop folder: nobody is asked, so what is new waits for its grant.
-struct Dropped<'a> {
-    cx: &'a Context,
+pub(crate) struct Dropped<'a> {
+    pub(crate) cx: &'a Context,
 }
 
 #[async_trait]

@@ -46,7 +46,8 @@ struct How {
 #[derive(Serialize)]
 struct Granted {
     plugin: Shown,
-    /// What else is allowed from now on: methods count for all hosts, and tokens for all roles.
+    /// What else is allowed from now on: methods count for all hosts, tokens for all roles, children for all
+    /// faculties.
     also: Vec<String>,
     /// What is granted and has no effect, because the manifest does not request it.
     idle: Vec<String>,

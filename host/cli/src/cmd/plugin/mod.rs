@@ -9,6 +9,7 @@ mod new;
 mod show;
 mod source;
 
+pub(crate) use self::dev::Dropped;
 pub(super) use self::{
     build::{Messages, build},
     grant::read as read_grant,

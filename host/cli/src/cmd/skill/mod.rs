@@ -132,7 +132,7 @@ impl Bench {
         let config = cx.config(&workspace)?;
         let host = cx.host(&config.ceiling()).await?;
         let (models, _) = cx.router(&config, None).await?;
-        let hooks = hooks::of(cx, &host, &config).await?;
+        let hooks = hooks::of(cx, &*host.tenant, &config).await?;
         let run = RunContext {
             tenant: host.tenant,
             plugins: host.plugins,

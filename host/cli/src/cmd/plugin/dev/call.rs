@@ -96,7 +96,7 @@ impl<'a> Calls<'a> {
             }
         };
         let generation = host.generation_of(tool);
-        let hooks = hooks::of(self.cx, &host, &self.config).await.map_err(Fault::into_error)?;
+        let hooks = hooks::of(self.cx, &*host.tenant, &self.config).await.map_err(Fault::into_error)?;
         let viewer = Viewer::start(&self.cx.out, tool);
         let run = RunContext {
             tenant: host.tenant,

@@ -1,0 +1,78 @@
+//! Hosts that serve, as they say themselves.
+
+use animus_core::{
+    Result,
+    store::Hosts,
+    work::{Beat, Host, HostRecord},
+};
+use async_trait::async_trait;
+
+use super::{
+    Handle,
+    error::{Columns as _, During as _, json},
+    now_ms,
+};
+
+/// A host that was not heard of for so long is forgotten, in milliseconds: a day.
+const FORGOTTEN: i64 = 24 * 3_600 * 1_000;
+
+#[async_trait]
+impl Hosts for Handle {
+    async fn host_beat(&self, beat: &Beat) -> Result<()> {
+        let what = "say that this host serves";
+        let now = now_ms();
+        let mut tx = self.pool.write().await?;
+        sqlx::query(
+            "INSERT INTO hosts (tenant, host, beat, since_ms, seen_ms) VALUES (?1, ?2, ?3, ?4, ?4)
+             ON CONFLICT (tenant, host) DO UPDATE SET beat = excluded.beat, seen_ms = excluded.seen_ms",
+        )
+        .bind(self.t())
+        .bind(beat.host.to_string())
+        .bind(json(beat)?)
+        .bind(now)
+        .execute(&mut *tx)
+        .await
+        .during(what)?;
+        sqlx::query("DELETE FROM hosts WHERE tenant = ?1 AND seen_ms < ?2")
+            .bind(self.t())
+            .bind(now.saturating_sub(FORGOTTEN))
+            .execute(&mut *tx)
+            .await
+            .during(what)?;
+        tx.commit().await.during(what)
+    }
+
+    async fn host_gone(&self, host: &Host) -> Result<()> {
+        let what = "say that this host has stopped";
+        let mut tx = self.pool.write().await?;
+        sqlx::query("DELETE FROM hosts WHERE tenant = ?1 AND host = ?2")
+            .bind(self.t())
+            .bind(host.to_string())
+            .execute(&mut *tx)
+            .await
+            .during(what)?;
+        tx.commit().await.during(what)
+    }
+
+    async fn hosts(&self) -> Result<Vec<HostRecord>> {
+        let now = now_ms();
+        let rows = sqlx::query(
+            "SELECT beat, since_ms, seen_ms FROM hosts WHERE tenant = ?1 AND seen_ms >= ?2 ORDER BY seen_ms DESC, host",
+        )
+        .bind(self.t())
+        .bind(now.saturating_sub(FORGOTTEN))
+        .fetch_all(self.pool.readers())
+        .await;
+        let now = u64::try_from(now).unwrap_or_default();
+        rows.during("list hosts")?
+            .iter()
+            .map(|row| {
+                Ok(HostRecord {
+                    beat: row.json("beat")?,
+                    age_ms: now.saturating_sub(row.number("seen_ms")?),
+                    since_ms: row.number("since_ms")?,
+                })
+            })
+            .collect()
+    }
+}
