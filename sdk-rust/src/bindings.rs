@@ -62,3 +62,28 @@ pub mod faculty_plugin {
         default_bindings_module: "$crate::bindings::faculty_plugin",
     });
 }
+
+/// The exports of a hook.
+pub mod hook_plugin {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "animus:plugin/hook-plugin",
+        with: {
+            "animus:types/types@0.1.0": super::imports::animus::types::types,
+            "animus:llm/llm@0.1.0": super::imports::animus::llm::llm,
+            "animus:ledger/ledger@0.1.0": super::imports::animus::ledger::ledger,
+            "animus:memory/memory@0.1.0": super::imports::animus::memory::memory,
+            "animus:tool/types@0.1.0": super::imports::animus::tool::types,
+            "animus:tool/tool@0.1.0": super::imports::animus::tool::tool,
+            "animus:faculty/engage@0.1.0": super::imports::animus::faculty::engage,
+            "animus:spawn-child/spawn-child@0.1.0": super::imports::animus::spawn_child::spawn_child,
+            "animus:interpreter/types@0.1.0": super::imports::animus::interpreter::types,
+            "animus:interpreter/code@0.1.0": super::imports::animus::interpreter::code,
+            "animus:hook/hook@0.1.0": generate,
+        },
+        additional_derives: [PartialEq],
+        export_macro_name: "export_hook_plugin",
+        pub_export_macro: true,
+        default_bindings_module: "$crate::bindings::hook_plugin",
+    });
+}

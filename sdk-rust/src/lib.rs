@@ -34,6 +34,7 @@
 //! |---|---|---|
 //! | offer tools | [`Tool`], [`export_tools!`] | |
 //! | be a faculty | [`Faculty`], [`export_faculty!`] | |
+//! | be a hook | [`hook::Hook`], [`export_hook!`] | `hook` |
 //! | run the host's agent loop | [`engage`] | `llm`, `tool` |
 //! | ask a model | [`llm`] | `llm` |
 //! | call other plugins' tools | [`tools`] | `tool` |
@@ -60,6 +61,7 @@ pub mod config;
 pub mod engage;
 mod error;
 mod faculty;
+pub mod hook;
 mod host;
 pub mod http;
 pub mod ledger;
@@ -80,7 +82,7 @@ pub use tool::{Annotations, Both, Json, Tool, ToolOutput};
 pub mod prelude {
     pub use crate::{
         Annotations, Both, Context, Error, Faculty, Json, Outcome, Result, Task, Tool, ToolOutput, export_faculty,
-        export_tools,
+        export_hook, export_tools,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

@@ -7,16 +7,18 @@ use std::{
 
 use animus_agent::{Focus, LEASE_MS, RunContext};
 use animus_core::{
+    Result,
     authority::Authority,
     grant::Grant,
     id::{Digest, FocusId, PluginName, TenantId, WorkId},
     journal::Record,
-    llm::{Content, ToolResult},
-    services::{EngageOptions, Principal, Services as _},
+    llm::{Content, Message, Request, Response, ToolResult},
+    services::{CallContext, EngageOptions, Principal, Services as _},
     store::Tenant,
     work::{Claim, Host, NewWork, State},
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::{TestHost, models::Scripted};
 
@@ -125,6 +127,28 @@ impl Agent {
     pub fn offered(&self) -> Vec<Vec<String>> {
         let names = |request: animus_core::llm::Request| request.tools.iter().map(|tool| tool.name.clone()).collect();
         self.model.asked().into_iter().map(names).collect()
+    }
+
+    /// Asks the model once, as the faculty itself.
+    ///
+    /// # Errors
+    /// What the call comes to.
+    pub async fn ask(&self, text: &str) -> Result<Response> {
+        let request = Request {
+            model: String::new(),
+            system: None,
+            messages: vec![Message::user(text).into()],
+            tools: [].into(),
+            max_tokens: None,
+            temperature: None,
+        };
+        self.focus.llm_complete(&self.by, request).await
+    }
+
+    /// A context for a call into a plugin.
+    #[must_use]
+    pub fn call_context(&self) -> CallContext {
+        self.focus.call_context(1, None, CancellationToken::new())
     }
 
     /// Everything that the model was given in the last engagement, as one text.

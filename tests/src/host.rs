@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
 };
 
-use animus_agent::{CallReport, RunContext, call_tool};
+use animus_agent::{CallReport, Hooks, RunContext, call_tool};
 use animus_core::{
     Result,
     budget::{Allowance, Budget},
@@ -119,10 +119,17 @@ impl TestHost {
     /// Installs a guest with the whole text of its `plugin.toml`. Nothing is checked: the host must hold what got past
     /// its checks, too.
     pub async fn install_manifest(&self, guest: &Guest, text: &str, grant: Option<Grant>) {
-        self.install_kind(guest, text, grant, false).await;
+        self.install_kind(guest, text, grant, |new| new).await;
     }
 
-    pub(crate) async fn install_kind(&self, guest: &Guest, text: &str, grant: Option<Grant>, is_interpreter: bool) {
+    /// The same, and says of the generation what installation would find out.
+    pub async fn install_kind(
+        &self,
+        guest: &Guest,
+        text: &str,
+        grant: Option<Grant>,
+        kind: impl FnOnce(NewGeneration) -> NewGeneration,
+    ) {
         let tools = guest.tools.iter().map(|tool| Tool {
             name: format!("{}.{tool}", guest.name),
             description: "a test's".to_owned(),
@@ -138,10 +145,11 @@ impl TestHost {
             source: "test".to_owned(),
             tools: tools.collect(),
             is_faculty: false,
-            is_interpreter,
+            is_interpreter: false,
+            is_hook: false,
             grant,
         };
-        self.tenant.plugin_install("test", new).await.unwrap();
+        self.tenant.plugin_install("test", kind(new)).await.unwrap();
     }
 
     /// Has bytes checked and tried as installation does.
@@ -176,6 +184,7 @@ impl TestHost {
             tenant: self.tenant.clone(),
             plugins: self.snapshot().await,
             skills: None,
+            hooks: Hooks::default(),
             models: Arc::new(Laconic),
             watcher: self.log.clone(),
             budget: Budget::new("test", Allowance::default()),

@@ -10,6 +10,7 @@ use animus_core::{
     id::PluginName,
     limits::{Limits, SomeLimits},
     manifest::Manifest,
+    store::NewGeneration,
 };
 
 use crate::{Guest, TestHost, guests};
@@ -86,7 +87,7 @@ impl TestHost {
     pub async fn install_python(&self) {
         let text = manifest_of("python");
         let grant = Manifest::parse(&text).unwrap().request;
-        self.install_kind(python(), &text, Some(grant), true).await;
+        self.install_kind(python(), &text, Some(grant), |new| NewGeneration { is_interpreter: true, ..new }).await;
     }
 
     /// Runs a body as `animus exec` does.

@@ -105,6 +105,7 @@ impl Outfit for Equipment {
         Ok(Kit {
             models: self.model.clone(),
             skills: None,
+            hooks: Default::default(),
             budget: Budget::new("work", work.left()),
             workspace: Some(self.workspace.clone()),
             place: None,
@@ -145,6 +146,7 @@ async fn faculty(host: &TestHost, name: &str, grant: Option<Grant>) {
         tools: Vec::new(),
         is_faculty: true,
         is_interpreter: false,
+        is_hook: false,
         grant: Some(grant.unwrap_or(manifest.request)),
     };
     host.tenant().plugin_install("test", new).await.unwrap();

@@ -31,6 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     events::Hub,
+    hooks::Hooks,
     run::{Place, pinned},
     slot::Slot,
 };
@@ -73,6 +74,8 @@ pub struct Kit {
     pub models: Arc<dyn Models>,
     /// Where skills are kept and made.
     pub skills: Option<Arc<dyn Workshop>>,
+    /// The hooks, as they are set now.
+    pub hooks: Hooks,
     /// What it may spend: no more than what is left of its item's allowance.
     pub budget: Budget,
     /// The folder that `$workspace` in a path grant stands for.

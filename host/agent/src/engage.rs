@@ -6,7 +6,7 @@ use std::{
 };
 
 use animus_core::{
-    Error, Result,
+    Denial, Error, Gate, Result,
     event::Event,
     grant::{Capability, Pattern},
     ledger::Entry,
@@ -44,7 +44,10 @@ const MOST_TURNS: u32 = 200;
 pub(crate) async fn run(focus: &Focus, by: &Principal, options: EngageOptions) -> Result<Engagement> {
     let mut engage = Engage::new(focus, by, options).await?;
     let ending = engage.turns().await?;
-    let Engage { text, turns, tool_calls, .. } = engage;
+    let Engage { text, turns, tool_calls, block, .. } = engage;
+    if by.depth == 0 {
+        focus.set_block(block);
+    }
     measure::engaged(&by.tenant, by.authority.plugin().as_str(), turns);
     Ok(Engagement { ending, text, turns, tool_calls })
 }
@@ -88,6 +91,8 @@ struct Engage<'a> {
     text: String,
     turns: u32,
     tool_calls: u32,
+    /// Which hook stopped it.
+    block: Option<Denial>,
 }
 
 impl<'a> Engage<'a> {
@@ -140,6 +145,7 @@ impl<'a> Engage<'a> {
             text: String::new(),
             turns: 0,
             tool_calls: 0,
+            block: None,
         })
     }
 
@@ -160,17 +166,20 @@ impl<'a> Engage<'a> {
                     }
                 },
             }
-            let prepared = match self.focus.prepare_next(&self.conversation) {
+            let prepared = match self.focus.prepare_next(self.by, &self.conversation).await {
                 Err(Error::BudgetExhausted(why)) => {
                     self.focus.notice(why);
                     return Ok(Ending::Budget);
                 }
+                Err(Error::Cancelled) => return Ok(Ending::Cancelled),
+                Err(Error::Denied(denial)) if denial.gate == Gate::Hook => return Ok(self.blocked(*denial)),
                 prepared => prepared?,
             };
             self.turns += 1;
             let Response { message, stop, model, .. } =
                 match self.focus.listen(self.by, prepared).instrument(iteration.clone()).await {
                     Err(Error::Cancelled) => return Ok(Ending::Cancelled),
+                    Err(Error::Denied(denial)) if denial.gate == Gate::Hook => return Ok(self.blocked(*denial)),
                     Err(error) if error.is_context_overflow() => {
                         // Estimates err; the vendor's word counts. Every time this leaves less room, so it comes to an end.
                         self.room = self.conversation.weight().tokens.saturating_mul(3) / 4;
@@ -192,10 +201,13 @@ impl<'a> Engage<'a> {
                     continue;
                 }
             } else {
-                self.text = text;
+                self.text.clone_from(&text);
             }
             was_empty = false;
             if requests.is_empty() {
+                if let Some(ending) = self.turn_over(&text, 0).await? {
+                    return Ok(ending);
+                }
                 if stop == Stop::MaxTokens {
                     self.focus.notice("the model's answer was cut off at its longest");
                 }
@@ -210,11 +222,29 @@ impl<'a> Engage<'a> {
             self.end_turn();
             self.lengthen_answers(&requests, &stop)?;
             self.renew();
+            if let Some(ending) = self.turn_over(&text, requests.len()).await? {
+                return Ok(ending);
+            }
             if answers.repetition {
                 return Ok(Ending::Repetition);
             }
         }
         Ok(Ending::MaxTurns)
+    }
+
+    /// Shows the end of a turn to the hooks.
+    async fn turn_over(&mut self, text: &str, calls: usize) -> Result<Option<Ending>> {
+        match self.focus.after_turn(self.by, self.turns, text, calls).await {
+            Ok(block) => Ok(block.map(|denial| self.blocked(denial))),
+            Err(Error::Cancelled) => Ok(Some(Ending::Cancelled)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends by a hook's word.
+    fn blocked(&mut self, denial: Denial) -> Ending {
+        self.block = Some(denial);
+        Ending::Blocked
     }
 
     /// Takes in what the turn has made: tools of a new skill, prompts of those that became active.

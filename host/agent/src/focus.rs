@@ -4,7 +4,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -25,21 +25,23 @@ use animus_core::{
 };
 use futures::FutureExt as _;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, Span};
 
 use self::{
     children::Children,
     code::Sessions,
+    hooks::Counts,
     noted::Noted,
     past::{Course, Past},
     skills::Active,
 };
-use crate::{engage::pages::Pages, measure, run::RunContext, spans};
+use crate::{engage::pages::Pages, hooks::Chain, measure, run::RunContext, spans};
 
 mod children;
 mod code;
+mod hooks;
 mod memory;
 mod model;
 mod noted;
@@ -50,6 +52,7 @@ mod services;
 mod skills;
 
 pub(crate) use code::Execution;
+pub(crate) use hooks::About;
 pub(crate) use past::Resumed;
 pub(crate) use skills::Oriented;
 
@@ -66,7 +69,15 @@ const RESPONSE: usize = 64 << 20;
 
 /// One run of one work item. Clones share it.
 #[derive(Clone)]
-pub struct Focus(Arc<Inner>);
+pub struct Focus(Arc<Inner>, Watching);
+
+/// Whether what is done through a handle of a focus is shown to hooks. What a hook itself does is not, nor what is done
+/// for it: a hook would be its own occasion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watching {
+    On,
+    Off,
+}
 
 struct Inner {
     cx: RunContext,
@@ -95,6 +106,13 @@ struct Inner {
     plugins: Mutex<Arc<dyn PluginSet>>,
     ending: Mutex<Option<Ending>>,
     past: Past,
+    /// Which hook stopped the last engage loop of the faculty, if one did.
+    block: Mutex<Option<Denial>>,
+    /// The hooks, as they were when the focus began.
+    chain: Chain,
+    counts: Mutex<Counts>,
+    /// Model calls so far.
+    asked: AtomicU32,
 }
 
 /// A tool call on its way.
@@ -148,7 +166,11 @@ impl Focus {
         cap: Option<Arc<Grant>>,
         past: Past,
     ) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
+            chain: cx.hooks.chain(&*cx.plugins),
+            counts: Mutex::default(),
+            block: Mutex::default(),
+            asked: AtomicU32::default(),
             spending: cx.budget.derive("focus", Allowance::default()),
             cancel: cx.cancel.child_token(),
             tasks: TaskTracker::new(),
@@ -167,7 +189,8 @@ impl Focus {
             journal,
             past,
             cap,
-        }))
+        };
+        Self(Arc::new(inner), Watching::On)
     }
 
     /// A context for a call into a plugin at `depth`, inside the journal entry `parent`.
@@ -210,6 +233,15 @@ impl Focus {
     /// How the last engage loop of the faculty ended.
     pub(crate) fn ending(&self) -> Option<Ending> {
         *lock(&self.0.ending)
+    }
+
+    /// Which hook stopped that loop, if one did.
+    pub(crate) fn block(&self) -> Option<Denial> {
+        lock(&self.0.block).clone()
+    }
+
+    pub(crate) fn set_block(&self, denial: Option<Denial>) {
+        *lock(&self.0.block) = denial;
     }
 
     /// A number that changes when skills become active or plugins are made.
@@ -276,24 +308,22 @@ impl Focus {
             let command = (!capped).then(|| format!("repeat the run with --tool '{name}'"));
             let capability = Capability::Tool(name).to_string();
             let (gate, unlock) = (Gate::Principal, Unlock::AskOperator);
-            return Err(self.refuse(Denial { who: caller, capability, gate, unlock, command }).await);
+            return Err(self.refuse(Denial { who: caller, capability, gate, unlock, reason: None, command }).await);
         }
-        let request: Value = serde_json::from_str(&args)
-            .ok()
-            .filter(Value::is_object)
-            .ok_or_else(|| Error::Invalid(format!("the arguments of '{name}' are not a JSON object")))?;
-        let intent = Intent {
-            kind: EffectKind::Tool,
-            caller,
-            subject: name.clone(),
-            request: bounded(&request, REQUEST),
-            parent,
-        };
-        spans::callee(&*plugins, &name);
-        let focus = self.clone();
-        self.effect(intent, move |acting| async move {
-            let cx = focus.call_context(depth, acting.seq, acting.cancel);
-            plugins.call_tool(&cx, &name, args).await
+        let object: Map<String, Value> = serde_json::from_str(&args)
+            .map_err(|_| Error::Invalid(format!("the arguments of '{name}' are not a JSON object")))?;
+        let about = About { caller: caller.clone(), parent, depth, name: name.clone() };
+        self.watch_tool(about, object, |object, changed| async move {
+            let args = if changed { Value::Object(object.clone()).to_string() } else { args };
+            let request = bounded(&object, REQUEST);
+            let intent = Intent { kind: EffectKind::Tool, caller, subject: name.clone(), request, parent };
+            spans::callee(&*plugins, &name);
+            let focus = self.clone();
+            self.effect(intent, move |acting| async move {
+                let cx = focus.call_context(depth, acting.seq, acting.cancel);
+                plugins.call_tool(&cx, &name, args).await
+            })
+            .await
         })
         .await
     }

@@ -14,6 +14,7 @@ mod conversation;
 mod engage;
 pub mod events;
 mod focus;
+pub mod hooks;
 mod lease;
 mod measure;
 pub mod memory;
@@ -25,6 +26,7 @@ mod spans;
 
 pub use engage::pairing;
 pub use focus::Focus;
+pub use hooks::Hooks;
 pub use lease::LEASE_MS;
 pub use retrace::{Retrace, Retraced, Verdict, fork, retrace};
 pub use run::{

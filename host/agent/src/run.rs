@@ -29,6 +29,7 @@ use tracing::{Instrument as _, Span};
 use crate::{
     engage::pages::{FIRST_PAGE, head},
     focus::{Call, Execution, Focus, Resumed, unknown_tool},
+    hooks::Hooks,
     lease::{Keeper, LEASE_MS},
     phases::{Asked, phases},
     slot::Slot,
@@ -46,6 +47,8 @@ pub struct RunContext {
     pub skills: Option<Arc<dyn Workshop>>,
     /// The models.
     pub models: Arc<dyn Models>,
+    /// The hooks, beside those among the plugins whatever the operator set of them.
+    pub hooks: Hooks,
     /// Who is told what happens.
     pub watcher: Arc<dyn Watcher>,
     /// What the run may spend.
@@ -418,6 +421,9 @@ impl Begun {
             Some(halted) => (State::Failed, None, Some(halted)),
             None => judge(result, ending, focus.is_cancelled()),
         };
+        if ending == Some(Ending::Blocked) {
+            error = focus.block().map(Error::from).or(error);
+        }
         self.clear_away(&mut outcome).await;
         let value = outcome.as_ref().and_then(|outcome| serde_json::to_value(outcome).ok());
         let (spent, state) = match self.settle(state, value, error.clone()).await {
@@ -550,6 +556,7 @@ fn early(ending: Ending) -> Option<Error> {
         Ending::ContextFull => {
             "the conversation no longer fits the model's window; split the work or use a larger model"
         }
+        Ending::Blocked => return Some(Error::Unavailable("a hook stopped the run".into())),
         Ending::Repetition => {
             "the model kept repeating one call that gives one answer; say in other words what is wanted"
         }

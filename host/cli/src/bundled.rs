@@ -48,7 +48,7 @@ struct Embedded {
 const PLUGINS: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/plugins.rs"));
 
 /// What a first-party plugin is granted when it is first installed; nothing for `web`, whose hosts only the operator
-/// knows.
+/// knows, and for the hooks, which change what agents do.
 fn policy(name: &str) -> Option<&'static str> {
     match name {
         "assistant" => Some(
@@ -107,7 +107,7 @@ pub(crate) async fn seed(cx: &Context, tenant: &dyn Tenant) -> Result {
         // What the operator granted, or took back, stays as it is.
         let wasm: Arc<[u8]> = plugin.wasm.into();
         let inspection = animus_runtime::inspect(&wasm).map_err(Error::from)?;
-        let prepared = if inspection.offers_tools || inspection.is_faculty {
+        let prepared = if inspection.acts_itself() {
             cx.registry().await?.prepare(wasm.clone()).await?
         } else {
             // An interpreter has no tools to be asked for, and takes long to compile: that waits for its first program.
@@ -183,16 +183,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_plugin_is_granted_exactly_what_its_manifest_requests_except_web() {
+    fn every_plugin_is_granted_exactly_what_its_manifest_requests_except_web_and_hooks() {
         let names: Vec<_> = PLUGINS.iter().map(|plugin| plugin.name).collect();
-        assert_eq!(names, ["assistant", "fs", "notes", "python", "researcher", "transform", "web"]);
+        let expected = ["assistant", "fs", "guard", "notes", "python", "redact", "researcher", "transform", "web"];
+        assert_eq!(names, expected);
         for plugin in PLUGINS {
             assert_eq!(Digest::of(plugin.wasm).to_string(), plugin.digest);
             let manifest = Manifest::parse(package::manifest_of(plugin.wasm).unwrap().unwrap()).unwrap();
             assert_eq!(manifest.name.as_str(), plugin.name);
             match policy(plugin.name).map(|policy| Grant::parse_toml(policy).unwrap()) {
                 Some(grant) => assert_eq!(grant, manifest.request, "{}", plugin.name),
-                None => assert!(plugin.name == "web" && !manifest.request.is_nothing()),
+                None => {
+                    assert!(["guard", "redact", "web"].contains(&plugin.name) && !manifest.request.is_nothing());
+                }
             }
         }
     }

@@ -3,7 +3,10 @@
 //! A project's file comes with its repository, and so from strangers. It chooses among what the operator allows: it can
 //! lower budgets and the ceiling, never raise them, and it cannot say where requests with the operator's keys go.
 
+mod hooks;
+
 use std::{
+    collections::BTreeMap,
     fmt, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -12,6 +15,7 @@ use std::{
 use animus_core::{
     budget::Allowance,
     grant::Grant,
+    id::PluginName,
     skill::{Policy, Rules},
     text,
 };
@@ -39,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) run: Run,
     /// `[skills]`: what agents may do with skills.
     pub(crate) skills: Skills,
+    /// `[hooks]`: how hooks are run.
+    pub(crate) hooks: hooks::Hooks,
     /// `[serve]`: how `animus serve` works; the operator's own file only.
     pub(crate) serve: Serve,
     /// `[telemetry]`: what this host tells of itself, and whom. Only the operator's file may hold it.
@@ -262,12 +268,21 @@ impl Config {
         let mut all: Self = merge(base, over).try_into().map_err(|e: toml::de::Error| e.to_string())?;
         all.budget = mine.budget.lower(theirs.budget);
         all.skills = mine.skills.lower(theirs.skills);
+        all.hooks = mine.hooks.stricter(theirs.hooks)?;
         all.run.max_turns = lower(mine.run.max_turns, theirs.run.max_turns);
         all.ceiling = match (mine.ceiling, theirs.ceiling) {
             (Some(a), Some(b)) => Some(a.meet(&b)),
             (a, b) => a.or(b),
         };
         Ok(all)
+    }
+
+    /// What the operator's own file sets of the configuration of hook plugins. A project's is not asked.
+    pub(crate) fn hook_configs(home: &Path) -> Result<BTreeMap<PluginName, BTreeMap<String, String>>> {
+        let path = home.join(FILE);
+        let Some(table) = read(&path)? else { return Ok(BTreeMap::new()) };
+        let config: Self = table.try_into().during(|| format!("read {}", path.display()))?;
+        Ok(config.hooks.configs())
     }
 
     /// The most that any plugin may be granted.
@@ -300,6 +315,7 @@ fn read(path: &Path) -> Result<Option<Table>> {
     if let Some(ceiling) = &config.ceiling {
         ceiling.check().map_err(|e| Fault::invalid(format!("{}: [ceiling]: {e}", path.display())))?;
     }
+    config.hooks.check().map_err(|e| Fault::invalid(format!("{}: {e}", path.display())))?;
     toml::from_str(&text).map(Some).during(|| format!("read {}", path.display()))
 }
 

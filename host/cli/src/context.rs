@@ -152,7 +152,8 @@ impl Context {
                 Artifacts::open(Engine::new(&EngineConfig::default())?, dir).map(Arc::new)
             });
             let artifacts = started.await.during(|| "start the engine".into())??;
-            Ok(Arc::new(Registry::new(artifacts, Egress::new())))
+            let config = Config::hook_configs(self.home.path())?;
+            Ok(Arc::new(Registry::configured(artifacts, Egress::new(), config)))
         };
         self.registry.get_or_try_init(start).await
     }
@@ -176,6 +177,7 @@ impl Context {
             tools,
             is_faculty: inspection.is_faculty,
             is_interpreter: inspection.is_interpreter,
+            is_hook: inspection.is_hook,
             grant,
         };
         Ok(self.tenant().await?.plugin_install(actor, new).await?)
@@ -266,6 +268,7 @@ fn waits(plugin: &Plugin, capability: String) -> Fault {
         capability,
         gate: Gate::Grant,
         unlock: Unlock::AskOperator,
+        reason: None,
         command: Some(format!("animus plugin grant {} --requested", plugin.name)),
     };
     Error::from(denial).into()

@@ -7,6 +7,7 @@ mod context;
 mod faculties;
 mod fault;
 mod home;
+mod hooks;
 mod interrupt;
 mod keys;
 mod machine;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use animus_core::{
-    event::{Event, Watcher},
+    event::{Event, HookAction, Watcher},
     work::State,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -226,6 +226,16 @@ impl<'a> Terminal<'a> {
                 self.remark(&paint(WARN, format_args!("{percent} % of the budget is used")));
             }
             Event::Notice { text } => self.remark(&paint(DIM, out::safe(text))),
+            Event::Hook { hook, point, subject, action, reason } => {
+                let (style, what) = match action {
+                    HookAction::Modified => (DIM, "changed"),
+                    HookAction::Blocked => (WARN, "stopped"),
+                    HookAction::Failed => (WARN, "failed and was passed over:"),
+                };
+                let why = reason.as_ref().map_or(String::new(), |reason| format!(": {}", out::safe(reason)));
+                let subject = out::safe(subject);
+                self.remark(&paint(style, format_args!("hook {hook} {what} {subject} ({point}){why}")));
+            }
             Event::Log { plugin, line } => self.remark(&paint(DIM, format_args!("{plugin}: {}", out::safe(line)))),
             Event::Reload { plugin, text, .. } => {
                 let plugin = plugin.as_deref().unwrap_or("plugins");

@@ -113,7 +113,7 @@ impl Authority {
             _ if self.would_pass_smaller(capability) => (Unlock::AskForLess, None),
             _ => (Unlock::Nothing, None),
         };
-        Denial { who: self.plugin.to_string(), capability: capability.to_string(), gate, unlock, command }
+        Denial { who: self.plugin.to_string(), capability: capability.to_string(), gate, unlock, reason: None, command }
     }
 
     fn would_pass_smaller(&self, capability: &Capability) -> bool {

@@ -21,6 +21,8 @@ pub enum Gate {
     Principal,
     /// A host policy that no grant lifts.
     Policy,
+    /// A hook of the operator's stopped it.
+    Hook,
 }
 
 impl fmt::Display for Gate {
@@ -31,6 +33,7 @@ impl fmt::Display for Gate {
             Self::Ceiling => "ceiling",
             Self::Principal => "principal",
             Self::Policy => "policy",
+            Self::Hook => "hook",
         })
     }
 }
@@ -58,6 +61,9 @@ pub struct Denial {
     pub gate: Gate,
     /// What would lift it, in the words that a guest or model may see.
     pub unlock: Unlock,
+    /// Why, where the gate gives a reason of its own: which hook, and what it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What the *operator* can type to allow it. Never shown to guests or models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
@@ -72,7 +78,8 @@ impl Denial {
             Unlock::AskForLess => "A smaller request would pass.",
             Unlock::Nothing => "Nothing lifts this refusal; find another way.",
         };
-        format!("denied: {} (refused at: {}). {advice}", self.capability, self.gate)
+        let reason = self.reason.as_ref().map_or(String::new(), |reason| format!(", {reason}"));
+        format!("denied: {} (refused at: {}{reason}). {advice}", self.capability, self.gate)
     }
 }
 
@@ -80,6 +87,9 @@ impl fmt::Display for Denial {
     /// The refusal as the operator reads it, with the command that lifts it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "'{}' was denied {} at the {} gate", self.who, self.capability, self.gate)?;
+        if let Some(reason) = &self.reason {
+            write!(f, " ({reason})")?;
+        }
         match (&self.command, self.unlock) {
             (Some(command), _) => write!(f, "; to allow it: {command}"),
             (None, Unlock::AskForLess) => f.write_str("; a smaller request would pass"),
@@ -201,6 +211,7 @@ mod tests {
             capability: "http:GET example.org:443".into(),
             gate: Gate::Grant,
             unlock: Unlock::AskOperator,
+            reason: None,
             command: Some("animus plugin grant web --requested".into()),
         };
         assert!(denial.to_string().ends_with("to allow it: animus plugin grant web --requested"));

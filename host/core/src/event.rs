@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::{
     Error,
     budget::Standing,
+    hook::Point,
     id::{FocusId, WorkId},
     ledger::Entry,
     llm::{Stop, Usage},
@@ -132,6 +133,20 @@ pub enum Event {
         /// What.
         text: String,
     },
+    /// A hook changed or stopped something, or failed.
+    Hook {
+        /// The hook: a plugin, or `command:` and the name of the operator's own.
+        hook: String,
+        /// Where it was run.
+        point: Point,
+        /// What about: a role, a tool's name, a faculty.
+        subject: String,
+        /// What came of it.
+        action: HookAction,
+        /// Its reason for a block, in its own words; of a failure, what failed. One line, control characters escaped.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// A plugin wrote to its standard output or error.
     Log {
         /// The plugin.
@@ -157,7 +172,7 @@ pub enum Event {
         /// Whether the work is done.
         success: bool,
         /// How the engage loop ended, where there was one: `done`, `max-turns`, `budget`, `context-full`,
-        /// `repetition`, `cancelled`.
+        /// `repetition`, `cancelled`, `blocked`.
         #[serde(skip_serializing_if = "Option::is_none")]
         ending: Option<String>,
         /// For people.
@@ -171,6 +186,18 @@ pub enum Event {
         /// Where the budget stands.
         standing: Standing,
     },
+}
+
+/// What came of showing something to a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookAction {
+    /// It was changed.
+    Modified,
+    /// It was stopped.
+    Blocked,
+    /// The hook failed and is set to be passed over.
+    Failed,
 }
 
 /// Why a conversation was made shorter.

@@ -60,6 +60,18 @@ pub enum MemoryAccess {
     Write,
 }
 
+/// What a hook may watch, and change or stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookAccess {
+    /// What models are sent and what they answer.
+    Llm,
+    /// Tool calls and their answers.
+    Tool,
+    /// The end of each turn.
+    Turn,
+}
+
 /// Models.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +135,9 @@ pub struct Grant {
     /// Interpreter plugins that run code as the holder.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub interpreter: BTreeSet<Pattern>,
+    /// What it may watch as a hook.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub hook: BTreeSet<HookAccess>,
     /// Children.
     #[serde(rename = "spawn-child", skip_serializing_if = "Option::is_none")]
     pub spawn_child: Option<ChildGrant>,
@@ -151,6 +166,7 @@ impl Grant {
             memory: BTreeSet::from([MemoryAccess::Read, MemoryAccess::Write]),
             tool: BTreeSet::from([Pattern::any()]),
             interpreter: BTreeSet::from([Pattern::any()]),
+            hook: BTreeSet::from([HookAccess::Llm, HookAccess::Tool, HookAccess::Turn]),
             spawn_child: Some(ChildGrant {
                 faculties: BTreeSet::from([Pattern::any()]),
                 max: crate::child::MAX_CHILDREN,
@@ -173,6 +189,7 @@ impl Grant {
             Capability::Memory(access) => self.memory.contains(access),
             Capability::Tool(name) => self.tool.iter().any(|p| p.matches(name)),
             Capability::Interpreter(name) => self.interpreter.iter().any(|p| p.matches(name)),
+            Capability::Hook(access) => self.hook.contains(access),
             Capability::SpawnChild(faculty) => self
                 .spawn_child
                 .as_ref()
@@ -197,6 +214,7 @@ impl Grant {
             memory: &self.memory & &other.memory,
             tool: pairwise(&self.tool, &other.tool, Pattern::covers),
             interpreter: pairwise(&self.interpreter, &other.interpreter, Pattern::covers),
+            hook: &self.hook & &other.hook,
             spawn_child: self.spawn_child.as_ref().zip(other.spawn_child.as_ref()).and_then(|(a, b)| a.meet(b)),
             http: self.http.as_ref().zip(other.http.as_ref()).and_then(|(a, b)| a.meet(b)),
             paths: path::meet(&self.paths, &other.paths),
@@ -235,6 +253,9 @@ impl Grant {
         }
         for interpreter in &self.interpreter {
             check(other.interpreter.iter().any(|p| p.covers(interpreter)), format!("interpreter:{interpreter}"));
+        }
+        for access in self.hook.difference(&other.hook) {
+            check(false, Capability::Hook(*access).to_string());
         }
         if let Some(children) = &self.spawn_child {
             let most = other.spawn_child.as_ref().map_or(0, |o| o.max);

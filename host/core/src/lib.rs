@@ -14,6 +14,7 @@ pub mod event;
 pub mod faculties;
 pub mod faculty;
 pub mod grant;
+pub mod hook;
 pub mod id;
 pub mod journal;
 pub mod ledger;

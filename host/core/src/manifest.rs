@@ -141,7 +141,6 @@ struct Asked<'d> {
 fn capabilities(mut table: Table<'_>) -> Option<Asked<'_>> {
     table.refuse("paths", "folders are asked for in extism.allowed_paths");
     table.refuse("limits", "limits stand in a table of their own, [limits]");
-    table.refuse("hook", "this host does not offer it");
     let grant = written::capabilities(&mut table);
     let http = table.get("http").and_then(|value| {
         let mut http = value.table()?;

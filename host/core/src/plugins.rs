@@ -10,6 +10,7 @@ use crate::{
     Denial, Result,
     authority::Authority,
     code,
+    hook::{HookEvent, Verdict},
     id::{Digest, PluginName},
     services::CallContext,
     tool::{Output, Tool},
@@ -55,6 +56,8 @@ pub struct Loaded {
     pub is_faculty: bool,
     /// Whether it exports the interpreter interface.
     pub is_interpreter: bool,
+    /// Whether it exports the hook interface. What it may watch is in its authority.
+    pub is_hook: bool,
     /// Its tools, by full name.
     pub tools: Vec<Arc<Tool>>,
 }
@@ -123,6 +126,20 @@ pub trait PluginSet: Send + Sync {
         by: &Authority,
         program: code::Program,
     ) -> Result<Vec<code::Tested>>;
+
+    /// Loads a plugin's code, and compiles it where it has to be, so that its first call is as quick as any.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] for no such plugin; an import that it is not granted; what compiling fails with.
+    async fn warm(&self, plugin: &str) -> Result<()>;
+
+    /// Shows an event to a hook plugin, in a fresh instance under its own grant. What it answers is its word alone:
+    /// whether it fits the event is for the caller to see.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] for no such hook, [`crate::Error::Denied`] for an event that it may not watch, and as
+    /// [`PluginSet::call_tool`].
+    async fn hook(&self, cx: &CallContext, plugin: &str, event: &HookEvent) -> Result<Verdict>;
 
     /// Why an installed tool does not serve, where its plugin awaits a grant.
     fn awaiting(&self, tool: &str) -> Option<Denial>;

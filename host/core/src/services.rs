@@ -142,6 +142,8 @@ pub enum Ending {
     Repetition,
     /// The work was cancelled.
     Cancelled,
+    /// A hook stopped it.
+    Blocked,
 }
 
 impl Ending {
@@ -155,6 +157,7 @@ impl Ending {
             Self::ContextFull => "context-full",
             Self::Repetition => "repetition",
             Self::Cancelled => "cancelled",
+            Self::Blocked => "blocked",
         }
     }
 }

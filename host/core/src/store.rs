@@ -1,7 +1,7 @@
 //! The port to a store. A [`Tenant`] handle is bound to one tenant by its making: no method takes a tenant, so no query
 //! can forget or forge one.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,9 @@ pub struct StoreHealth {
 }
 
 /// Everything of one tenant.
-pub trait Tenant: Works + Hosts + Ledger + Journal + Events + Memories + Plugins + Skills + Secrets + Audit {
+pub trait Tenant:
+    Works + Hosts + Ledger + Journal + Events + Memories + Plugins + HookStates + Skills + Secrets + Audit
+{
     /// The tenant.
     fn id(&self) -> &TenantId;
 }
@@ -286,6 +288,8 @@ pub struct Plugin {
     pub is_faculty: bool,
     /// Whether it exports the interpreter interface.
     pub is_interpreter: bool,
+    /// Whether it exports the hook interface.
+    pub is_hook: bool,
     /// When the generation was installed, milliseconds since the epoch.
     pub installed_ms: u64,
 }
@@ -309,6 +313,8 @@ pub struct NewGeneration {
     pub is_faculty: bool,
     /// Whether it exports the interpreter interface.
     pub is_interpreter: bool,
+    /// Whether it exports the hook interface.
+    pub is_hook: bool,
     /// The new grant; none keeps the one there is.
     pub grant: Option<Grant>,
 }
@@ -396,6 +402,18 @@ pub trait Plugins: Send + Sync {
     async fn plugin_fault_clear(&self, source: &str) -> Result<()>;
     /// All faults, by source.
     async fn plugin_faults(&self) -> Result<Vec<PluginFault>>;
+}
+
+/// Which hooks the operator switched on or off by hand, whatever the configuration says.
+#[async_trait]
+pub trait HookStates: Send + Sync {
+    /// The hooks that were switched, by name: true for on.
+    async fn hook_states(&self) -> Result<BTreeMap<String, bool>>;
+    /// Switches one, with an audit entry. It need not be there: a plugin that is installed later comes switched.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] for a name that no hook can have.
+    async fn hook_switch(&self, actor: &str, name: &str, on: bool) -> Result<()>;
 }
 
 /// Skills, each with its versions. Every change is one transaction with its audit entry; `actor` says who changed it.

@@ -66,7 +66,8 @@ fn every_kind_at_every_gate_names_the_gate_and_what_lifts_it() {
             ),
         ] {
             let denial = denied(requested, granted, ceiling, &capability);
-            let expected = Denial { who: "web".into(), capability: (*text).into(), gate, unlock, command };
+            let expected =
+                Denial { who: "web".into(), capability: (*text).into(), gate, unlock, reason: None, command };
             assert_eq!(denial, expected);
             let seen = Error::from(denial).for_model();
             assert!(seen.contains(text) && !seen.contains("--allow") && !seen.contains("animus"), "{seen}");

@@ -177,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_a_parser_panic(text in "\\PC{0,40}", kind in "(llm|tool|spawn-child|http|path|network|interface):") {
+    fn no_text_makes_a_parser_panic(text in "\\PC{0,40}", kind in "(llm|tool|spawn-child|hook|http|path|network|interface):") {
         let _ = text.parse::<Capability>();
         let _ = text.parse::<HostPattern>();
         if let Ok(capability) = format!("{kind}{text}").parse::<Capability>() {

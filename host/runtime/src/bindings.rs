@@ -22,6 +22,7 @@ mod generated {
                 export animus:tool/tools@0.1.0;
                 export animus:faculty/faculty@0.1.0;
                 export animus:interpreter/interpreter@0.1.0;
+                export animus:hook/hook@0.1.0;
             }
         ",
         world: "animus:host/host",
@@ -51,7 +52,7 @@ pub(crate) use generated::{
         tool::{tool, types as tool_types},
         types::types,
     },
-    exports::animus::{faculty::faculty, interpreter::interpreter, tool::tools},
+    exports::animus::{faculty::faculty, hook::hook, interpreter::interpreter, tool::tools},
 };
 
 /// The longest text of an error that crosses to a guest or comes from one, in bytes.
@@ -65,6 +66,7 @@ impl From<Gate> for types::Gate {
             Gate::Ceiling => Self::Ceiling,
             Gate::Principal => Self::Principal,
             Gate::Policy => Self::Policy,
+            Gate::Hook => Self::Hook,
         }
     }
 }
@@ -77,6 +79,7 @@ impl From<types::Gate> for Gate {
             types::Gate::Ceiling => Self::Ceiling,
             types::Gate::Principal => Self::Principal,
             types::Gate::Policy => Self::Policy,
+            types::Gate::Hook => Self::Hook,
         }
     }
 }
@@ -136,6 +139,7 @@ pub(crate) fn guest_error(who: &str, error: types::Error) -> Error {
             capability: clean(denial.capability),
             gate: denial.gate.into(),
             unlock: denial.unlock.into(),
+            reason: None,
             command: None,
         }
         .into(),
@@ -354,6 +358,7 @@ impl From<core_services::Engagement> for engage::Engagement {
                 Ending::ContextFull => engage::Ending::ContextFull,
                 Ending::Repetition => engage::Ending::Repetition,
                 Ending::Cancelled => engage::Ending::Cancelled,
+                Ending::Blocked => engage::Ending::Blocked,
             },
             text: engagement.text,
             turns: engagement.turns,

@@ -22,7 +22,7 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use crate::{
-    bindings::{faculty, guest_error, interpreter, tools, types},
+    bindings::{faculty, guest_error, hook, interpreter, tools, types},
     egress::{Egress, is_of_egress},
     interpreter::Ready,
     limits::{Limit, Meter, Reached},
@@ -46,6 +46,8 @@ pub(crate) struct Linked {
     pub(crate) faculty: Option<faculty::GuestIndices>,
     /// Present when it exports `animus:interpreter/interpreter`.
     pub(crate) interpreter: Option<interpreter::GuestIndices>,
+    /// Present when it exports `animus:hook/hook`.
+    pub(crate) hook: Option<hook::GuestIndices>,
 }
 
 impl Linked {
@@ -53,7 +55,8 @@ impl Linked {
         let tools = tools::GuestIndices::new(&pre).ok();
         let faculty = faculty::GuestIndices::new(&pre).ok();
         let interpreter = interpreter::GuestIndices::new(&pre).ok();
-        Self { pre, tools, faculty, interpreter }
+        let hook = hook::GuestIndices::new(&pre).ok();
+        Self { pre, tools, faculty, interpreter, hook }
     }
 }
 

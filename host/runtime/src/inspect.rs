@@ -13,6 +13,7 @@ use crate::{
 const TOOLS: &str = "animus:tool/tools";
 const FACULTY: &str = "animus:faculty/faculty";
 const INTERPRETER: &str = "animus:interpreter/interpreter";
+const HOOK: &str = "animus:hook/hook";
 /// The line of versions in which this host calls plugins.
 const TRACK: &str = "0.1";
 
@@ -39,8 +40,18 @@ pub struct Inspection {
     pub is_faculty: bool,
     /// Whether it runs code for others.
     pub is_interpreter: bool,
+    /// Whether it is a hook.
+    pub is_hook: bool,
     /// What is no mistake and yet worth a look before granting.
     pub notes: Vec<String>,
+}
+
+impl Inspection {
+    /// Whether it does anything under a grant of its own. An interpreter that is nothing else does not.
+    #[must_use]
+    pub fn acts_itself(&self) -> bool {
+        self.offers_tools || self.is_faculty || self.is_hook
+    }
 }
 
 /// Everything that is wrong with a plugin, found in one go.
@@ -103,10 +114,15 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Report> {
             None
         }
     };
-    let Exports { offers_tools, is_faculty, is_interpreter } = check_exports(&exports, &mut problems);
+    let Exports { offers_tools, is_faculty, is_interpreter, is_hook } = check_exports(&exports, &mut problems);
     // What an interpreter alone imports is for the programs that it runs, under their principals' grants.
-    let acts_itself = offers_tools || is_faculty;
+    let acts_itself = offers_tools || is_faculty || is_hook;
     let needs = check_imports(&imports, manifest.as_ref().filter(|_| acts_itself), &mut problems);
+    if is_hook && manifest.as_ref().is_some_and(|manifest| manifest.request.hook.is_empty()) {
+        problems.push(format!(
+            "it exports {HOOK}, but its manifest does not request hook: set `hook` in [capabilities] to what it watches"
+        ));
+    }
     let (Some(manifest), Some(text), []) = (manifest, manifest_text, problems.as_slice()) else {
         return Err(Report { problems });
     };
@@ -115,7 +131,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Report> {
     Ok(Inspection {
         digest: Digest::of(bytes),
         size: bytes.len(),
-        notes: unused(&manifest, &needs),
+        notes: unused(&manifest, &needs, is_hook),
         manifest,
         manifest_text: text.to_owned(),
         imports,
@@ -124,6 +140,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Report> {
         offers_tools,
         is_faculty,
         is_interpreter,
+        is_hook,
     })
 }
 
@@ -191,6 +208,7 @@ struct Exports {
     offers_tools: bool,
     is_faculty: bool,
     is_interpreter: bool,
+    is_hook: bool,
 }
 
 fn check_exports(exports: &[String], problems: &mut Vec<String>) -> Exports {
@@ -201,6 +219,7 @@ fn check_exports(exports: &[String], problems: &mut Vec<String>) -> Exports {
             TOOLS => &mut found.offers_tools,
             FACULTY => &mut found.is_faculty,
             INTERPRETER => &mut found.is_interpreter,
+            HOOK => &mut found.is_hook,
             // Other exports harm nobody: the host never calls them.
             _ => continue,
         };
@@ -209,14 +228,20 @@ fn check_exports(exports: &[String], problems: &mut Vec<String>) -> Exports {
             problems.push(format!("it exports {name}; this host calls version {TRACK} of that interface"));
         }
     }
-    if !(found.offers_tools || found.is_faculty || found.is_interpreter) {
-        problems
-            .push(format!("it exports neither {TOOLS} nor {FACULTY} nor {INTERPRETER}, so there is nothing to call"));
+    if !(found.offers_tools || found.is_faculty || found.is_interpreter || found.is_hook) {
+        problems.push(format!(
+            "it exports neither {TOOLS} nor {FACULTY} nor {INTERPRETER} nor {HOOK}, so there is nothing to call"
+        ));
     }
     found
 }
 
-fn unused(manifest: &Manifest, needs: &[Key]) -> Vec<String> {
+fn unused(manifest: &Manifest, needs: &[Key], is_hook: bool) -> Vec<String> {
     let requested = Key::ALL.into_iter().filter(|key| key.opens(&manifest.request) && !needs.contains(key));
-    requested.map(|key| format!("its manifest requests {key}, but the component does not import it")).collect()
+    let mut notes: Vec<_> =
+        requested.map(|key| format!("its manifest requests {key}, but the component does not import it")).collect();
+    if !is_hook && !manifest.request.hook.is_empty() {
+        notes.push("its manifest requests hook, but the component is none".to_owned());
+    }
+    notes
 }

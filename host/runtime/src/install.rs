@@ -53,11 +53,7 @@ impl Registry {
     /// the trap or limit that ended the trial.
     pub async fn prepare(&self, wasm: Arc<[u8]>) -> Result<Prepared> {
         let mut inspection = inspect(&wasm)?;
-        let shape = if inspection.offers_tools || inspection.is_faculty {
-            Shape::of(&inspection.manifest.request)
-        } else {
-            Shape::all()
-        };
+        let shape = if inspection.acts_itself() { Shape::of(&inspection.manifest.request) } else { Shape::all() };
         let component = self.artifacts().load(inspection.digest, async { Ok(wasm) }).await?;
         let linked = Linked::new(self.linkers().link(&component, shape)?);
         let definitions = self.try_out(&inspection, &linked).await?;
@@ -66,6 +62,7 @@ impl Registry {
         if lacks(inspection.offers_tools, linked.tools.is_some())
             || lacks(inspection.is_faculty, linked.faculty.is_some())
             || lacks(inspection.is_interpreter, linked.interpreter.is_some())
+            || lacks(inspection.is_hook, linked.hook.is_some())
         {
             problems.push("an export of it has other types than this host's interface of that name".into());
         }
@@ -98,7 +95,7 @@ impl Registry {
         let cx = nobodys();
         let tried = callee.run(&cx, "list-tools", async |store, instance| match &linked.tools {
             Some(tools) => tools.load(&mut *store, instance)?.call_list_tools(&mut *store).await.map(Ok),
-            // A faculty has nothing to be asked without work; that it starts is all there is to see.
+            // A faculty or a hook has nothing to be asked without work; that it starts is all there is to see.
             None => Ok(Ok(Vec::new())),
         });
         tried.await

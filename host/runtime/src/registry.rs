@@ -14,6 +14,7 @@ use animus_core::{
     code::{Description, Program, Ran, Tested},
     event::Event,
     grant::{Capability, Grant},
+    hook::{HookEvent, Verdict},
     id::{Digest, PluginName, TenantId},
     manifest::Manifest,
     plugins::{FacultyOutcome, Loaded, PluginSet, Task},
@@ -35,6 +36,7 @@ use crate::{
     bindings::{faculty, json_object, tool_types},
     call::{Callee, Linked},
     egress::Egress,
+    hook,
     interpreter::{self, Waiting},
     limits::Limit,
     linker::{self, Linkers, Shape},
@@ -60,6 +62,8 @@ struct Shared {
     /// Code by content, as long as any snapshot holds it.
     codes: Mutex<HashMap<Digest, Weak<Code>>>,
     reloads: broadcast::Sender<Event>,
+    /// What the operator set of the configuration of plugins, over what their manifests say.
+    config: BTreeMap<PluginName, BTreeMap<String, String>>,
 }
 
 /// A component, and how it was linked for each shape of grant.
@@ -94,6 +98,17 @@ impl Registry {
     /// A registry without tenants.
     #[must_use]
     pub fn new(artifacts: Arc<Artifacts>, egress: Arc<Egress>) -> Self {
+        Self::configured(artifacts, egress, BTreeMap::new())
+    }
+
+    /// A registry without tenants, whose plugins read these keys of their configuration instead of what their manifests
+    /// say.
+    #[must_use]
+    pub fn configured(
+        artifacts: Arc<Artifacts>,
+        egress: Arc<Egress>,
+        config: BTreeMap<PluginName, BTreeMap<String, String>>,
+    ) -> Self {
         let linkers = Linkers::new(artifacts.engine().clone());
         Self {
             shared: Arc::new(Shared {
@@ -102,6 +117,7 @@ impl Registry {
                 egress,
                 codes: Mutex::default(),
                 reloads: broadcast::Sender::new(RELOADS),
+                config,
             }),
             tenants: Mutex::default(),
         }
@@ -268,15 +284,18 @@ impl Registry {
             authority: Arc::new(authority),
             is_faculty: record.is_faculty,
             is_interpreter: record.is_interpreter,
+            is_hook: record.is_hook,
             tools: record.tools.iter().cloned().map(Arc::new).collect(),
         };
+        let mut config = manifest.config;
+        config.extend(self.shared.config.get(&record.name).cloned().unwrap_or_default());
         Ok(Plugin {
             shape: Shape::of(loaded.authority.effective()),
             loaded: Arc::new(loaded),
             code: self.shared.code(record.digest),
             linked: OnceCell::new(),
             runner: OnceCell::new(),
-            config: Arc::new(manifest.config.into_iter().collect()),
+            config: Arc::new(config.into_iter().collect()),
             health: Health::new(tenant.clone(), record.name.clone(), record.generation, self.shared.reloads.clone()),
             tenant: tenant.clone(),
             shared: self.shared.clone(),
@@ -470,14 +489,6 @@ impl Snapshot {
     pub async fn count_failure(&self, plugin: &str, why: &str) -> Option<u64> {
         self.by_name.get(plugin)?.health.count_failure(why).await
     }
-
-    /// Loads and links a plugin before its first call. Nothing when it is not in the snapshot.
-    pub(crate) async fn warm(&self, name: &PluginName) -> Result<()> {
-        match self.by_name.get(name.as_str()) {
-            Some(plugin) => plugin.callee().await.map(drop),
-            None => Ok(()),
-        }
-    }
 }
 
 #[async_trait]
@@ -579,12 +590,42 @@ impl PluginSet for Snapshot {
         interpreter::test(&callee, cx, program).await
     }
 
+    async fn warm(&self, plugin: &str) -> Result<()> {
+        let known = || self.by_name.keys().map(String::as_str);
+        let plugin = self.by_name.get(plugin).ok_or_else(|| not_found("plugin", plugin, known()))?;
+        plugin.callee().await.map(drop)
+    }
+
+    async fn hook(&self, cx: &CallContext, plugin: &str, event: &HookEvent) -> Result<Verdict> {
+        let is = |plugin: &&Arc<Plugin>| plugin.loaded.is_hook;
+        let found = self.by_name.get(plugin).filter(is).ok_or_else(|| {
+            let known = self.by_name.values().filter(is).map(|plugin| plugin.record.name.as_str());
+            not_found("hook", plugin, known)
+        })?;
+        found.loaded.authority.check(&Capability::Hook(event.point().access()))?;
+        let callee = found.callee().await?;
+        let export = callee.linked.hook.as_ref();
+        let export = export.ok_or_else(|| no_export(&found.loaded.name, "animus:hook/hook"))?;
+        let point = event.point().as_str();
+        let event = hook::Event::from(event);
+        let answer =
+            callee.run(cx, point, async |store, instance| hook::call(store, instance, export, event).await).await;
+        found.count(callee.fared.get(), &answer).await;
+        let answer = answer?;
+        let limits = found.loaded.authority.limits();
+        if u64::try_from(answer.size()).unwrap_or(u64::MAX) > limits.output_bytes {
+            return Err(Limit::Output.error(plugin, limits));
+        }
+        answer.try_into()
+    }
+
     fn awaiting(&self, tool: &str) -> Option<Denial> {
         self.awaiting.get(tool).map(|plugin| Denial {
             who: plugin.to_string(),
             capability: Capability::Tool(tool.to_owned()).to_string(),
             gate: Gate::Grant,
             unlock: Unlock::AskOperator,
+            reason: None,
             command: Some(format!("animus plugin grant {plugin} --requested")),
         })
     }

@@ -116,6 +116,7 @@ impl Commit for Host {
             tools,
             is_faculty: inspection.is_faculty,
             is_interpreter: inspection.is_interpreter,
+            is_hook: inspection.is_hook,
             grant: None,
         };
         self.tenant.plugin_install("test", new).await

@@ -31,6 +31,7 @@ pub(crate) fn plugin(row: &impl Columns) -> Result<Plugin> {
         tools: row.json("tools")?,
         is_faculty: row.flag("is_faculty")?,
         is_interpreter: row.flag("is_interpreter")?,
+        is_hook: row.flag("is_hook")?,
         installed_ms: row.number("installed_ms")?,
     })
 }

@@ -63,6 +63,7 @@ fn generation(bytes: &str) -> NewGeneration {
         tools: Vec::new(),
         is_faculty: false,
         is_interpreter: false,
+        is_hook: false,
         grant: None,
     }
 }

@@ -144,6 +144,7 @@ async fn a_changed_artifact_is_not_served() {
         tools: Vec::new(),
         is_faculty: false,
         is_interpreter: false,
+        is_hook: false,
         grant: None,
     };
     tenant.plugin_install("host", new).await.unwrap();

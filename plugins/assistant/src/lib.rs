@@ -68,6 +68,7 @@ fn missing(ending: Ending) -> Option<&'static str> {
         Ending::ContextFull => Some("stopped before it was done: the conversation no longer fits the model"),
         Ending::Repetition => Some("stopped before it was done: the same call was made again and again"),
         Ending::Cancelled => Some("cancelled"),
+        Ending::Blocked => Some("stopped by a hook before it was done"),
     }
 }
 
@@ -79,6 +80,7 @@ fn word(ending: Ending) -> &'static str {
         Ending::ContextFull => "context-full",
         Ending::Repetition => "repetition",
         Ending::Cancelled => "cancelled",
+        Ending::Blocked => "blocked",
     }
 }
 
@@ -100,7 +102,14 @@ mod tests {
     fn only_a_model_that_finished_is_success() {
         let done = ended(Ending::Done, "Mended.");
         assert_eq!((done.success, done.summary.as_str()), (true, "Mended."));
-        for ending in [Ending::MaxTurns, Ending::Budget, Ending::ContextFull, Ending::Repetition, Ending::Cancelled] {
+        for ending in [
+            Ending::MaxTurns,
+            Ending::Budget,
+            Ending::ContextFull,
+            Ending::Repetition,
+            Ending::Cancelled,
+            Ending::Blocked,
+        ] {
             let outcome = ended(ending, "");
             assert!(!outcome.success && !outcome.summary.is_empty(), "{ending:?}");
         }

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use animus_agent::{Focus, RunContext};
+use animus_agent::{Focus, Hooks, RunContext};
 use animus_core::{
     authority::Authority,
     budget::{Allowance, Budget},
@@ -75,6 +75,7 @@ impl Host {
                     tools: Vec::new(),
                     is_faculty: false,
                     is_interpreter: true,
+                    is_hook: false,
                     grant: Some(Grant::parse_toml(limits)?),
                 },
             )
@@ -104,6 +105,7 @@ impl Host {
                         tools: ["echo", "cross"].map(|tool| definition(&name, tool)).into(),
                         is_faculty: false,
                         is_interpreter: false,
+                        is_hook: false,
                         grant: Some(Grant::parse_toml("llm = { roles = [\"bench\"] }")?),
                     },
                 )
@@ -135,6 +137,7 @@ impl Host {
             tenant: self.tenant.clone(),
             plugins: self.plugins.clone(),
             skills: None,
+            hooks: Hooks::default(),
             models,
             watcher: Arc::new(Unwatched),
             budget: Budget::new("bench", Allowance::default()),

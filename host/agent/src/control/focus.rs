@@ -69,7 +69,7 @@ async fn attempt(plane: &ControlPlane, assignment: Assignment) -> Result<RunRepo
         false => plugins,
     };
     let kit = plane.outfit.kit(&claimed.work, claimed.lease.focus, &route).await.map_err(failed)?;
-    let Kit { models, skills, budget, workspace, place } = kit;
+    let Kit { models, skills, hooks, budget, workspace, place } = kit;
     let channel = match plane.hub.open(claimed.work.id).await {
         Ok(channel) => Some(channel),
         Err(error) => {
@@ -86,6 +86,7 @@ async fn attempt(plane: &ControlPlane, assignment: Assignment) -> Result<RunRepo
         tenant: plane.tenant.clone(),
         plugins,
         skills,
+        hooks,
         models,
         watcher,
         budget,

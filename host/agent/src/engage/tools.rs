@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     content,
-    focus::{Call, unknown_tool},
+    focus::{About, Call, unknown_tool},
     spans,
 };
 
@@ -136,10 +136,20 @@ impl Engage<'_> {
             ToolInput::Object(args) => args,
             ToolInput::Malformed { malformed_json } => return Err(self.malformed(malformed_json.len(), stop)),
         };
-        match engine_tools::call(self.focus, self.by, name, args).await {
-            Some(answer) => answer,
-            None => self.call_plugin(name, args).await,
+        // Those that are not on offer do nothing, and those of plugins pass the focus's own way.
+        if name.contains('.') || !self.offered.contains_key(name) {
+            return match engine_tools::call(self.focus, self.by, name, args).await {
+                Some(answer) => answer,
+                None => self.call_plugin(name, args).await,
+            };
         }
+        let (focus, by) = (self.focus, self.by);
+        focus
+            .watch_tool(About::by(by, name), args.clone(), |args, _| async move {
+                let answer = engine_tools::call(focus, by, name, &args).await;
+                answer.unwrap_or_else(|| Err(Error::NotFound(format!("there is no tool '{name}' any more"))))
+            })
+            .await
     }
 
     async fn call_plugin(&self, name: &str, args: &Map<String, Value>) -> Result<Output> {

@@ -1,8 +1,11 @@
 //! Model calls: reserved, journaled, relayed, settled.
 
+use std::{sync::atomic::Ordering, time::Instant};
+
 use animus_core::{
     Error, Result,
     event::Event,
+    hook::Point,
     journal::{EffectKind, Intent},
     llm::{ModelInfo, Request, Response, ResponseStream, StreamEvent},
     services::Principal,
@@ -26,11 +29,17 @@ const PIECES: usize = 64;
 /// Where the pieces of an answer go.
 enum Sink {
     Watcher,
+    /// To the watcher, without the text: that is told when the hooks have passed the whole of it.
+    Withheld,
     Reader(mpsc::Sender<Result<StreamEvent>>),
+    /// As `Withheld`, for a reader.
+    WithheldReader(mpsc::Sender<Result<StreamEvent>>),
 }
 
 /// A request with its hold on the budget.
 pub(crate) struct Prepared {
+    /// Which model call of this focus, from 1.
+    number: u32,
     request: Request,
     weight: Weight,
     charge: Charge,
@@ -39,24 +48,33 @@ pub(crate) struct Prepared {
 }
 
 impl Focus {
-    /// Makes a request fit to send and reserves what it may cost. `BudgetExhausted` means this run's own budget: a
-    /// vendor's limit shows as `Unavailable`, and only when the call is made.
-    pub(crate) fn prepare(&self, mut request: Request) -> Result<Prepared> {
+    /// Makes a request fit to send, shows it to the hooks, and reserves what it may cost. `BudgetExhausted` means this
+    /// run's own budget: a vendor's limit shows as `Unavailable`, and only when the call is made. Only what was prepared
+    /// can be sent.
+    pub(crate) async fn prepare(&self, by: &Principal, mut request: Request) -> Result<Prepared> {
         if request.model.is_empty() {
             "default".clone_into(&mut request.model);
         }
         let model = self.0.cx.models.resolve(&request.model)?;
         request.max_tokens.get_or_insert(model.max_output);
-        self.reserve(&Conversation::new(request), &model)
+        self.ready(by, &Conversation::new(request), &model).await
     }
 
     /// The same for the next request of a conversation that is fit to send and names its model.
-    pub(crate) fn prepare_next(&self, conversation: &Conversation) -> Result<Prepared> {
+    pub(crate) async fn prepare_next(&self, by: &Principal, conversation: &Conversation) -> Result<Prepared> {
         let model = self.0.cx.models.resolve(&conversation.frame().model)?;
-        self.reserve(conversation, &model)
+        self.ready(by, conversation, &model).await
     }
 
-    fn reserve(&self, conversation: &Conversation, model: &ModelInfo) -> Result<Prepared> {
+    async fn ready(&self, by: &Principal, conversation: &Conversation, model: &ModelInfo) -> Result<Prepared> {
+        let number = self.0.asked.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        match self.before_llm(by, number, conversation).await? {
+            None => self.reserve(number, conversation, model),
+            Some(changed) => self.reserve(number, &Conversation::new(changed), model),
+        }
+    }
+
+    fn reserve(&self, number: u32, conversation: &Conversation, model: &ModelInfo) -> Result<Prepared> {
         let (frame, weight) = (conversation.frame(), conversation.weight());
         // What was paid for is not asked for again.
         let charge = if self.has_answer(&frame.model, &asked(frame.max_tokens, conversation.len(), weight)) {
@@ -65,14 +83,15 @@ impl Focus {
             Charge::reserve(&self.0.spending, conversation, model)?
         };
         let label = model.models.first().cloned().unwrap_or_default();
-        Ok(Prepared { request: conversation.request(), weight: conversation.weight(), charge, label })
+        Ok(Prepared { number, request: conversation.request(), weight: conversation.weight(), charge, label })
     }
 
     /// Makes the call and returns the whole answer.
     pub(crate) async fn complete(&self, by: &Principal, prepared: Prepared) -> Result<Response> {
         let intent = llm_intent(by, &prepared);
         let (focus, caller) = (self.clone(), intent.caller.clone());
-        self.effect(intent, |acting| async move {
+        let (about, begun) = (prepared.about(), Instant::now());
+        let answered = self.effect(intent, |acting| async move {
             let Prepared { request, mut charge, label, .. } = prepared;
             charge.dispatched();
             let chat = focus.chat(caller, label, &request);
@@ -80,28 +99,38 @@ impl Focus {
                 Ok(response) => Ok(focus.counted(charge, &chat, response)),
                 Err(error) => Err(failed(charge, &chat, error)),
             }
-        })
-        .await
+        });
+        self.after_llm(by, about, begun, answered.await?).await
     }
 
     /// Makes the call, tells the watcher its pieces, and returns the whole answer.
     pub(crate) async fn listen(&self, by: &Principal, prepared: Prepared) -> Result<Response> {
-        let focus = self.clone();
+        let (focus, about, begun) = (self.clone(), prepared.about(), Instant::now());
         let intent = llm_intent(by, &prepared);
+        let withheld = self.is_watched(Point::AfterLlmCall);
+        let sink = if withheld { Sink::Withheld } else { Sink::Watcher };
         let caller = intent.caller.clone();
-        let relay = |acting: Acting| async move { focus.relay(prepared, caller, acting.cancel, &Sink::Watcher).await };
-        self.effect(intent, relay).await
+        let relay = |acting: Acting| async move { focus.relay(prepared, caller, acting.cancel, &sink).await };
+        let answered = self.effect(intent, relay);
+        let response = self.after_llm(by, about, begun, answered.await?).await?;
+        if withheld {
+            self.tell(Event::Token { text: response.message.text() });
+        }
+        Ok(response)
     }
 
     /// Makes the call and hands out its pieces. The last one is `Done`, whose response is in the journal by then, or an
-    /// error. Dropping the stream abandons the answer.
+    /// error. Dropping the stream abandons the answer. Where hooks look at answers, the pieces come when they have passed
+    /// the whole.
     pub(crate) fn stream(&self, by: &Principal, prepared: Prepared) -> ResponseStream {
         let intent = llm_intent(by, &prepared);
         let caller = intent.caller.clone();
         let (pieces, received) = mpsc::channel(PIECES);
         let (focus, reader) = (self.clone(), pieces.clone());
+        let (about, begun, by) = (prepared.about(), Instant::now(), by.clone());
+        let withheld = self.is_watched(Point::AfterLlmCall);
         let call = move |acting: Acting| async move {
-            let sink = Sink::Reader(pieces.clone());
+            let sink = if withheld { Sink::WithheldReader(pieces.clone()) } else { Sink::Reader(pieces.clone()) };
             tokio::select! {
                 biased;
                 answer = focus.relay(prepared, caller, acting.cancel, &sink) => answer,
@@ -110,23 +139,36 @@ impl Focus {
         };
         // Asked for here, in the program's own order.
         let course = self.course(&intent);
-        let (focus, over) = (self.clone(), self.0.cancel.clone());
+        let (this, over) = (self.clone(), self.0.cancel.clone());
         self.0.tasks.spawn(async move {
+            // An answer of the journal has no pieces.
+            let whole = withheld || matches!(course, Ok(Course::Answered(_)));
             let answer = async {
                 match course? {
-                    Course::Answered(answer) => {
-                        let response: Response = focus.answer(&intent, *answer).await?;
-                        let _ = reader.send(Ok(StreamEvent::Text(response.message.text()))).await;
-                        Ok(response)
-                    }
-                    course => focus.clone().perform(intent, course, focus.0.cancel.child_token(), call).await,
+                    Course::Answered(answer) => this.answer(&intent, *answer).await,
+                    course => this.clone().perform(intent, course, this.0.cancel.child_token(), call).await,
                 }
             };
-            let ending = answer.await.map(StreamEvent::Done);
+            let passed = match answer.await {
+                Ok(response) => this.after_llm(&by, about, begun, response).await,
+                Err(error) => Err(error),
+            };
+            let mut last = Vec::new();
+            if let (true, Ok(response)) = (whole, &passed) {
+                last.extend(pieces_of(response).map(Ok));
+            }
+            last.push(passed.map(StreamEvent::Done));
+            let send = async {
+                for piece in last {
+                    // A reader that is gone needs no ending.
+                    if reader.send(piece).await.is_err() {
+                        return;
+                    }
+                }
+            };
             tokio::select! {
                 biased;
-                // A reader that is gone needs no ending.
-                _ = reader.send(ending) => {}
+                () = send => {}
                 // One that does not read must not keep the focus from its end.
                 () = over.cancelled() => {}
             }
@@ -160,9 +202,15 @@ impl Focus {
                     if let StreamEvent::Text(text) = &piece {
                         charge.streamed(text.len());
                     }
+                    let is_retry = matches!(piece, StreamEvent::Retry { .. });
                     match sink {
                         Sink::Watcher => self.tell_piece(piece),
+                        Sink::Withheld if is_retry => self.tell_piece(piece),
                         Sink::Reader(reader) => reader.send(Ok(piece)).await.map_err(|_| Error::Cancelled)?,
+                        Sink::WithheldReader(reader) if is_retry => {
+                            reader.send(Ok(piece)).await.map_err(|_| Error::Cancelled)?;
+                        }
+                        Sink::Withheld | Sink::WithheldReader(_) => {}
                     }
                 }
                 Some(Err(error)) => return Err(failed(charge, &chat, error)),
@@ -202,6 +250,20 @@ impl Focus {
         }
         response
     }
+}
+
+impl Prepared {
+    /// The role, and which call it is.
+    fn about(&self) -> (String, u32) {
+        (self.request.model.clone(), self.number)
+    }
+}
+
+/// The pieces of an answer that is whole.
+fn pieces_of(response: &Response) -> impl Iterator<Item = StreamEvent> {
+    let text = Some(response.message.text()).filter(|text| !text.is_empty()).map(StreamEvent::Text);
+    let uses = response.message.tool_uses();
+    text.into_iter().chain(uses.map(|tool| StreamEvent::ToolStart { id: tool.id.clone(), name: tool.name.clone() }))
 }
 
 /// A call that was cancelled is billed by the vendor like any other; one that the vendor failed is not.

@@ -6,6 +6,7 @@ use animus_core::{
     Denial, Error, Result,
     authority::Authority,
     code::{Description, Program, Ran, Tested},
+    hook::{HookEvent, Verdict},
     id::PluginName,
     plugins::{FacultyOutcome, Loaded, PluginSet, Task},
     services::CallContext,
@@ -91,6 +92,14 @@ impl PluginSet for With {
         program: Program,
     ) -> Result<Vec<Tested>> {
         self.of_plugin(interpreter).test_code(cx, interpreter, by, program).await
+    }
+
+    async fn warm(&self, plugin: &str) -> Result<()> {
+        self.of_plugin(plugin).warm(plugin).await
+    }
+
+    async fn hook(&self, cx: &CallContext, plugin: &str, event: &HookEvent) -> Result<Verdict> {
+        self.of_plugin(plugin).hook(cx, plugin, event).await
     }
 
     fn awaiting(&self, tool: &str) -> Option<Denial> {

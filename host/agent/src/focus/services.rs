@@ -29,11 +29,11 @@ impl Services for Focus {
     }
 
     async fn llm_stream(&self, by: &Principal, request: llm::Request) -> Result<llm::ResponseStream> {
-        Ok(self.stream(by, self.prepare(request)?))
+        Ok(self.stream(by, self.prepare(by, request).await?))
     }
 
     async fn llm_complete(&self, by: &Principal, request: llm::Request) -> Result<llm::Response> {
-        self.complete(by, self.prepare(request)?).await
+        self.complete(by, self.prepare(by, request).await?).await
     }
 
     async fn llm_embed(&self, by: &Principal, texts: Vec<String>) -> Result<llm::Embeddings> {
@@ -190,7 +190,7 @@ impl Call {
     }
 }
 
-fn name(by: &Principal) -> &str {
+pub(super) fn name(by: &Principal) -> &str {
     by.authority.plugin().as_str()
 }
 

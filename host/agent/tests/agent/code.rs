@@ -135,6 +135,7 @@ async fn a_tool_whose_plugin_awaits_its_grant_is_a_denial_with_the_operators_com
         capability: "tool:fs.read".into(),
         gate: Gate::Grant,
         unlock: Unlock::AskOperator,
+        reason: None,
         command: Some("animus plugin grant fs --requested".into()),
     });
     let kept = Arc::new(Mutex::new(None));

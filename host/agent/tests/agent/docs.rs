@@ -3,7 +3,8 @@
 use animus_core::{
     Error,
     budget::{Allowance, Budget},
-    event::{Compaction, Event, Reload},
+    event::{Compaction, Event, HookAction, Reload},
+    hook::Point,
     id::{FocusId, WorkId},
     ledger::{Entry, EntryType},
     llm::{Stop, Usage},
@@ -45,6 +46,13 @@ fn every_event() -> Vec<Event> {
         Event::Usage { usage: Usage::default(), cost_microusd: None },
         Event::Budget { percent: 50, standing },
         Event::Notice { text: text() },
+        Event::Hook {
+            hook: text(),
+            point: Point::AfterTurn,
+            subject: text(),
+            action: HookAction::Blocked,
+            reason: Some(text()),
+        },
         Event::Log { plugin: text(), line: text() },
         Event::Reload { plugin: Some(text()), generation: Some(1), kind: Reload::Serving, text: text() },
         Event::Done {
@@ -73,12 +81,13 @@ fn every_event() -> Vec<Event> {
             Event::Usage { .. } => 10,
             Event::Budget { .. } => 11,
             Event::Notice { .. } => 12,
-            Event::Log { .. } => 13,
-            Event::Reload { .. } => 14,
-            Event::Done { .. } => 15,
+            Event::Hook { .. } => 13,
+            Event::Log { .. } => 14,
+            Event::Reload { .. } => 15,
+            Event::Done { .. } => 16,
         })
         .collect::<Vec<_>>();
-    assert_eq!(kinds, (0..16).collect::<Vec<_>>());
+    assert_eq!(kinds, (0..17).collect::<Vec<_>>());
     events
 }
 
@@ -102,8 +111,8 @@ fn the_documented_events_are_those_of_the_code_field_by_field() {
 
 #[test]
 fn the_documented_endings_are_those_of_the_code() {
-    use animus_core::services::Ending::{Budget, Cancelled, ContextFull, Done, MaxTurns, Repetition};
-    for ending in [Done, MaxTurns, Budget, ContextFull, Repetition, Cancelled] {
+    use animus_core::services::Ending::{Blocked, Budget, Cancelled, ContextFull, Done, MaxTurns, Repetition};
+    for ending in [Done, MaxTurns, Budget, ContextFull, Repetition, Cancelled, Blocked] {
         assert!(PAGE.contains(&format!("| `{}` |", ending.as_str())), "{ending:?}");
     }
 }

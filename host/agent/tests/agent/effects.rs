@@ -234,6 +234,7 @@ async fn what_the_faculty_was_not_granted_is_refused_and_the_model_reads_no_comm
         capability: "path:rw /etc as /etc".into(),
         gate: Gate::Grant,
         unlock: Unlock::AskOperator,
+        reason: None,
         command: Some("animus plugin grant fs --allow 'path:rw /etc as /etc'".into()),
     };
     let inner = denied.clone();
@@ -467,6 +468,7 @@ async fn what_the_runtime_refuses_at_egress_is_audited() {
                 capability: "http:GET example.org:443".into(),
                 gate: Gate::Grant,
                 unlock: Unlock::AskOperator,
+                reason: None,
                 command: None,
             };
             cx.services.effect_end(&by, seq, Outcome::Failed { error: denial.into() }).await?;

@@ -17,6 +17,7 @@ mod effects;
 mod engage;
 mod events;
 mod growth;
+mod hooks;
 mod pairing;
 mod resume;
 mod retrace;

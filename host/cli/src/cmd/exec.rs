@@ -21,7 +21,7 @@ use super::{OPERATOR, words};
 use crate::{
     context::Context,
     fault::{During as _, Exit, Fault, Result},
-    interrupt, machine,
+    hooks, interrupt, machine,
     out::{self, BAD, paint},
     watch::{Spinner, Viewer},
 };
@@ -78,10 +78,12 @@ impl Exec {
         }
         let (models, _) = cx.router(&config, None).await?;
         let viewer = (!cx.out.is_json()).then(|| Viewer::start(&cx.out, "running"));
+        let hooks = hooks::of(cx, &*host.tenant, &config).await?;
         let run = RunContext {
             tenant: host.tenant,
             plugins: host.plugins,
             skills: None,
+            hooks,
             models: Arc::new(models),
             watcher: viewer.as_ref().map_or_else(|| Arc::new(Unwatched), Viewer::watcher),
             budget: Budget::new("run", config.budget.allowance()),

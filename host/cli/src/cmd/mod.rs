@@ -6,6 +6,7 @@ mod doctor;
 mod exec;
 mod faculty;
 mod focus;
+mod hook;
 mod ledger;
 mod memory;
 mod model;
@@ -84,6 +85,8 @@ enum Command {
     Ledger(ledger::Ledger),
     /// What outlives a piece of work
     Memory(memory::Memory),
+    /// What watches the agents of this host, and may change or stop what they do
+    Hook(hook::Hook),
     /// Make, test, install and approve skills
     Skill(skill::Skill),
     /// The models behind the roles
@@ -113,6 +116,7 @@ impl Command {
             Self::Focus(focus) => focus.run(cx).await,
             Self::Ledger(ledger) => ledger.run(cx).await,
             Self::Memory(memory) => memory.run(cx).await,
+            Self::Hook(hook) => hook.run(cx).await,
             Self::Skill(skill) => skill.run(cx).await,
             Self::Model(model) => model.run(cx).await,
             Self::Secret(secret) => secret.run(cx).await,

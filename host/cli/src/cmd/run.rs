@@ -12,7 +12,7 @@ use crate::{
     config::{self, Usd},
     context::{Context, Host, expect_model},
     fault::{Exit, Fault, Result},
-    interrupt, machine, serve,
+    hooks, interrupt, machine, serve,
     watch::Viewer,
 };
 
@@ -76,10 +76,12 @@ impl Run {
         let work = host.tenant.work_submit(new).await?.work;
 
         let viewer = Viewer::start(&cx.out, "thinking");
+        let hooks = hooks::of(cx, &*host.tenant, &config).await?;
         let run = RunContext {
             tenant: host.tenant,
             plugins: host.plugins,
             skills: Some(cx.forge(&config).await?),
+            hooks,
             models: Arc::new(models),
             watcher: viewer.watcher(),
             budget: Budget::new("run", budget.allowance()),

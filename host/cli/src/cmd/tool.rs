@@ -17,7 +17,7 @@ use super::words;
 use crate::{
     context::{Context, Host},
     fault::{Exit, Result},
-    interrupt, machine,
+    hooks, interrupt, machine,
     out::{self, BOLD, DIM, Table, WARN, plain},
     watch::Viewer,
 };
@@ -100,10 +100,12 @@ async fn call(cx: &Context, name: String, arguments: String, workspace: Option<P
     let (models, _) = cx.router(&config, None).await?;
     // A program reads one result; a person may see what the plugin says meanwhile.
     let viewer = (!cx.out.is_json()).then(|| Viewer::start(&cx.out, &name));
+    let hooks = hooks::of(cx, &*host.tenant, &config).await?;
     let run = RunContext {
         tenant: host.tenant,
         plugins: host.plugins,
         skills: None,
+        hooks,
         models: Arc::new(models),
         watcher: viewer.as_ref().map_or_else(|| Arc::new(Unwatched), Viewer::watcher),
         budget: Budget::new("run", config.budget.allowance()),

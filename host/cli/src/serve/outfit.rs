@@ -26,7 +26,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::{day::Day, worktree::Worktree};
-use crate::{config::Config, context::Context, fault::Fault, machine};
+use crate::{config::Config, context::Context, fault::Fault, hooks, machine};
 
 /// How long the files of faculties are believed.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -124,6 +124,7 @@ impl Outfit for Hosted {
         Ok(Kit {
             models: Arc::new(models.clone()),
             skills: Some(skills.clone() as Arc<dyn Workshop>),
+            hooks: hooks::of(&self.cx, &*self.tenant, &self.config).await.map_err(Fault::into_error)?,
             budget: self.day.budget().derive("work", allowance),
             workspace: Some(place.as_ref().map_or_else(|| workspace.to_owned(), |place| place.folder().to_owned())),
             place: place.map(|place| Arc::new(place) as _),

@@ -65,6 +65,9 @@ fn every_documented_field_is_there() {
     home.ok(&["plugin", "upgrade", "scribe"]);
     matches("plugin rollback", home.json(&["plugin", "rollback", "scribe"]));
     matches("plugin remove", home.json(&["plugin", "remove", "scribe"]));
+    matches("hook list", home.json(&["hook", "list"]));
+    matches("hook enable", home.json(&["hook", "enable", "guard"]));
+    matches("hook disable", home.json(&["hook", "disable", "guard"]));
     matches("tool list", home.json(&["tool", "list"]));
     matches("run", home.ok(&["run", "--json", "say ready"]).events().pop().unwrap());
     matches("focus show", home.json(&["focus", "show"]));

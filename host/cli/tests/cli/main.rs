@@ -9,6 +9,7 @@ mod authoring;
 mod dev;
 mod documented;
 mod exec;
+mod hooks;
 mod plugins;
 mod postgres;
 mod records;

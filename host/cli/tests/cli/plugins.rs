@@ -10,7 +10,7 @@ const MEMORY: &str = "[capabilities]\nmemory = ['read', 'write']";
 const RECALL: [&str; 4] = ["tool", "call", "scribe.recall", r#"{"query":""}"#];
 
 #[test]
-fn a_fresh_home_has_the_first_party_plugins_and_web_awaits_its_grant() {
+fn a_fresh_home_has_the_first_party_plugins_and_web_and_the_hooks_await_their_grants() {
     let home = Home::empty();
     let listed = home.json(&["plugin", "list"]);
     let states: Vec<_> = listed["plugins"]
@@ -19,9 +19,10 @@ fn a_fresh_home_has_the_first_party_plugins_and_web_awaits_its_grant() {
         .iter()
         .map(|plugin| (plugin["name"].as_str().unwrap(), plugin["state"].as_str().unwrap()))
         .collect();
-    let serving = ["assistant", "fs", "notes", "python", "researcher", "transform"].map(|name| (name, "serving"));
-    assert_eq!(states[..6], serving);
-    assert_eq!(states[6..], [("web", "awaiting-grant")]);
+    let (serving, waiting): (Vec<_>, Vec<_>) = states.into_iter().partition(|(_, state)| *state == "serving");
+    let first = ["assistant", "fs", "notes", "python", "researcher", "transform"];
+    assert_eq!(serving, first.map(|name| (name, "serving")));
+    assert_eq!(waiting, ["guard", "redact", "web"].map(|name| (name, "awaiting-grant")));
     let audit = home.json(&["audit", "show"]);
     let actors: Vec<_> = audit["entries"].as_array().unwrap().iter().map(|entry| &entry["actor"]).collect();
     assert!(actors.len() >= 4 && actors.iter().all(|actor| *actor == "host"), "{audit}");
@@ -39,9 +40,9 @@ fn processes_that_meet_a_fresh_home_at_once_install_everything_once() {
         assert!(list.wait().unwrap().success());
     }
     let listed = home.json(&["plugin", "list"]);
-    assert_eq!(listed["plugins"].as_array().unwrap().len(), 7);
-    // Seven plugins and a skill.
-    assert_eq!(home.json(&["audit", "verify"])["entries"], 8);
+    assert_eq!(listed["plugins"].as_array().unwrap().len(), 9);
+    // Nine plugins and a skill.
+    assert_eq!(home.json(&["audit", "verify"])["entries"], 10);
 }
 
 #[test]

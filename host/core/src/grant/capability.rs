@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use super::{HostPattern, LedgerAccess, MemoryAccess, PathGrant, Pattern, http::check_method};
+use super::{HookAccess, HostPattern, LedgerAccess, MemoryAccess, PathGrant, Pattern, http::check_method};
 use crate::{Error, text::escape};
 
 /// One thing to be allowed or refused. Its written form is what people, guests and models read, and what
@@ -24,6 +24,8 @@ pub enum Capability {
     Tool(String),
     /// An interpreter plugin that runs the holder's code: `interpreter:python`.
     Interpreter(String),
+    /// Watching as a hook: `hook:tool`.
+    Hook(HookAccess),
     /// A child for a faculty: `spawn-child:research`.
     SpawnChild(String),
     /// A request: `http:GET api.example.org:443`, `http:GET http://localhost:8080`.
@@ -56,6 +58,7 @@ impl fmt::Display for Capability {
             Self::Memory(access) => write!(f, "memory:{access}"),
             Self::Tool(tool) => write!(f, "tool:{}", name(tool)),
             Self::Interpreter(interpreter) => write!(f, "interpreter:{}", name(interpreter)),
+            Self::Hook(access) => write!(f, "hook:{access}"),
             Self::SpawnChild(faculty) => write!(f, "spawn-child:{}", name(faculty)),
             Self::Http { method, scheme, host, port } => match scheme.as_str() {
                 "https" => write!(f, "http:{} {}:{port}", name(method), name(host)),
@@ -87,8 +90,8 @@ impl FromStr for Capability {
                 escape(s)
             ))
         };
-        let kinds = "it begins with llm:, ledger:, memory:, tool:, interpreter:, spawn-child:, http:, network:, path: or \
-                     interface:";
+        let kinds = "it begins with llm:, ledger:, memory:, tool:, interpreter:, spawn-child:, hook:, http:, network:, \
+                     path: or interface:";
         let (kind, rest) = s.split_once(':').ok_or_else(|| bad(&kinds))?;
         let capability = match kind {
             "llm" => llm(rest),
@@ -96,6 +99,7 @@ impl FromStr for Capability {
             "memory" => rest.parse().map(Self::Memory),
             "tool" => rest.parse::<Pattern>().map(|tool| Self::Tool(tool.to_string())),
             "interpreter" => rest.parse::<Pattern>().map(|name| Self::Interpreter(name.to_string())),
+            "hook" => rest.parse().map(Self::Hook),
             "spawn-child" => rest.parse::<Pattern>().map(|faculty| Self::SpawnChild(faculty.to_string())),
             "http" => http(rest),
             "network" => rest.parse().map(Self::Network).map_err(|_| invalid("write the address, without a port")),

@@ -39,6 +39,9 @@ impl Grant {
             Capability::Interpreter(name) => {
                 wider.interpreter.insert(name.parse()?);
             }
+            Capability::Hook(access) => {
+                wider.hook.insert(*access);
+            }
             Capability::SpawnChild(faculty) => {
                 let asked = request.spawn_child.as_ref().map_or(0, |it| it.max);
                 also = add_faculty(&mut wider, faculty.parse()?, asked);

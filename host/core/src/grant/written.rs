@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use ipnet::IpNet;
 
 use super::{
-    ChildGrant, Grant, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess, PathGrant, PathMode, SecretGrant,
+    ChildGrant, Grant, HookAccess, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess, PathGrant, PathMode, SecretGrant,
     http::{check_method, check_network},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 pub(crate) const DEFAULT_METHOD: &str = "GET";
 
 impl Grant {
-    /// Parses a grant file or a ceiling: the keys `llm`, `ledger`, `memory`, `tool`, `interpreter`, `spawn-child`,
+    /// Parses a grant file or a ceiling: the keys `llm`, `ledger`, `memory`, `tool`, `interpreter`, `spawn-child`, `hook`,
     /// `http`, `paths` and `limits`.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Grant {
     }
 }
 
-/// What needs no host and no path: models, ledger, memories, tools, interpreters, children.
+/// What needs no host and no path: models, ledger, memories, tools, interpreters, children, hooks.
 pub(crate) fn capabilities(table: &mut Table<'_>) -> Grant {
     Grant {
         llm: table.get("llm").and_then(|value| llm(&value)),
@@ -57,6 +57,7 @@ pub(crate) fn capabilities(table: &mut Table<'_>) -> Grant {
         memory: table.get("memory").map(|value| value.set()).unwrap_or_default(),
         tool: table.get("tool").map(|value| value.set()).unwrap_or_default(),
         interpreter: table.get("interpreter").map(|value| value.set()).unwrap_or_default(),
+        hook: table.get("hook").map(|value| value.set()).unwrap_or_default(),
         spawn_child: table.get("spawn-child").and_then(|value| children(&value)),
         ..Grant::default()
     }
@@ -169,4 +170,5 @@ macro_rules! words {
 }
 words!(LedgerAccess, Append = "append", Read = "read");
 words!(MemoryAccess, Read = "read", Write = "write");
+words!(HookAccess, Llm = "llm", Tool = "tool", Turn = "turn");
 words!(PathMode, Ro = "ro", Rw = "rw");

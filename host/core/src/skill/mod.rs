@@ -7,6 +7,7 @@
 mod auto;
 mod catalog;
 mod files;
+pub(crate) mod frontmatter;
 mod level;
 mod name;
 mod parse;

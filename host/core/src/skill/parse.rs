@@ -62,14 +62,18 @@ fn parse(text: &str, folder: Option<&str>, problems: &Problems) -> Option<Skill>
     Some(skill)
 }
 
-struct Split<'t> {
-    front: &'t str,
-    body: &'t str,
-    body_line: usize,
+/// A text in two.
+pub(super) struct Split<'t> {
+    /// Between the fences.
+    pub(super) front: &'t str,
+    /// What follows.
+    pub(super) body: &'t str,
+    /// The line on which it begins.
+    pub(super) body_line: usize,
 }
 
 /// Cuts the text at its fences.
-fn split<'t>(text: &'t str, problems: &Problems) -> Option<Split<'t>> {
+pub(super) fn split<'t>(text: &'t str, problems: &Problems) -> Option<Split<'t>> {
     let mut lines = text.split_inclusive('\n');
     let first = lines.next().unwrap_or_default();
     if first.trim_end() != FENCE {
@@ -98,7 +102,8 @@ pub(super) fn is_hidden(c: char) -> bool {
     (is_deceptive(c) && !joins && !matches!(c, '\n' | '\r' | '\t')) || is_tag
 }
 
-fn hidden(text: &str, first: usize, problems: &Problems) {
+/// Reports characters that a reader does not see.
+pub(super) fn hidden(text: &str, first: usize, problems: &Problems) {
     for (index, line) in text.split('\n').enumerate() {
         if let Some(c) = line.chars().find(|c| is_hidden(*c)) {
             problems.add(

@@ -24,22 +24,22 @@ const MAX_MEMBERS: usize = 64;
 
 /// What is wrong, and on which line.
 #[derive(Default)]
-pub(super) struct Problems {
+pub(crate) struct Problems {
     found: RefCell<Vec<(usize, String)>>,
 }
 
 impl Problems {
-    pub(super) fn add(&self, line: usize, what: impl fmt::Display) {
+    pub(crate) fn add(&self, line: usize, what: impl fmt::Display) {
         // One problem, one line of some length, and nothing in it that a terminal would obey.
         let what: String = what.to_string().chars().take(LONGEST_SHOWN).collect();
         self.found.borrow_mut().push((line, escape(&what).to_string()));
     }
 
-    pub(super) fn none(&self) -> bool {
+    pub(crate) fn none(&self) -> bool {
         self.found.borrow().is_empty()
     }
 
-    pub(super) fn into_error(self, name: &str) -> Error {
+    pub(crate) fn into_error(self, name: &str) -> Error {
         let mut found = self.found.into_inner();
         found.sort_by_key(|(line, _)| *line);
         found.dedup();
@@ -56,7 +56,7 @@ impl Problems {
 }
 
 /// A piece of YAML.
-pub(super) enum Node {
+pub(crate) enum Node {
     Scalar {
         text: String,
         /// Without quotes, so that `true` is no text but a flag.
@@ -86,7 +86,7 @@ struct Open {
 
 /// Reads a text whose first line is the line `first` of its file. Nothing is given where no tree could be built; all
 /// that is wrong is in `problems`.
-pub(super) fn load(text: &str, first: usize, problems: &Problems) -> Option<Node> {
+pub(crate) fn load(text: &str, first: usize, problems: &Problems) -> Option<Node> {
     let mut open: Vec<Open> = Vec::new();
     let mut root = None;
     let mut documents = 0_usize;
@@ -177,7 +177,7 @@ pub(super) fn load(text: &str, first: usize, problems: &Problems) -> Option<Node
 /// A map. When it is dropped, the keys that were never asked for are reported, each with the nearest known key.
 ///
 /// A key is asked for with dashes and found with underscores too.
-pub(super) struct Map<'d> {
+pub(crate) struct Map<'d> {
     problems: &'d Problems,
     path: String,
     line: usize,
@@ -187,7 +187,7 @@ pub(super) struct Map<'d> {
 
 impl<'d> Map<'d> {
     /// The outermost map, which begins on the given line.
-    pub(super) fn root(problems: &'d Problems, line: usize, node: &'d Node) -> Option<Self> {
+    pub(crate) fn root(problems: &'d Problems, line: usize, node: &'d Node) -> Option<Self> {
         match node {
             Node::Map(entries) => Some(Self { problems, path: String::new(), line, entries, known: BTreeSet::new() }),
             other => {
@@ -199,7 +199,7 @@ impl<'d> Map<'d> {
     }
 
     /// The value of a key, if it is there.
-    pub(super) fn get(&mut self, key: &'static str) -> Option<Value<'d>> {
+    pub(crate) fn get(&mut self, key: &'static str) -> Option<Value<'d>> {
         self.known.insert(key);
         let mut found = self.entries.iter().filter(|(name, ..)| dashed(name) == key);
         let (name, line, node) = found.next()?;
@@ -211,7 +211,7 @@ impl<'d> Map<'d> {
     }
 
     /// The value of a key whose absence is a problem.
-    pub(super) fn need(&mut self, key: &'static str) -> Option<Value<'d>> {
+    pub(crate) fn need(&mut self, key: &'static str) -> Option<Value<'d>> {
         let value = self.get(key);
         if value.is_none() {
             self.problems.add(self.line, format_args!("{}: is missing", join(&self.path, key)));
@@ -237,7 +237,7 @@ impl Drop for Map<'_> {
 
 /// A value and where it stands. Reading it as what it is not reports a problem and gives nothing.
 #[derive(Clone)]
-pub(super) struct Value<'d> {
+pub(crate) struct Value<'d> {
     problems: &'d Problems,
     path: String,
     line: usize,
@@ -246,12 +246,12 @@ pub(super) struct Value<'d> {
 
 impl<'d> Value<'d> {
     /// Reports what is wrong with it.
-    pub(super) fn problem(&self, what: impl fmt::Display) {
+    pub(crate) fn problem(&self, what: impl fmt::Display) {
         self.problems.add(self.line, format_args!("{}: {what}", self.path));
     }
 
     /// The result, or its error as a problem.
-    pub(super) fn accept<T, E: fmt::Display>(&self, result: Result<T, E>) -> Option<T> {
+    pub(crate) fn accept<T, E: fmt::Display>(&self, result: Result<T, E>) -> Option<T> {
         result.inspect_err(|e| self.problem(e)).ok()
     }
 
@@ -260,7 +260,7 @@ impl<'d> Value<'d> {
     }
 
     /// A text. Without quotes it is what stands there, also where YAML would make a number of it; nothing is a problem.
-    pub(super) fn text(&self) -> Option<&'d str> {
+    pub(crate) fn text(&self) -> Option<&'d str> {
         match self.node {
             Node::Scalar { text, plain } if *plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") => {
                 self.problem("has no value; give it one or leave the key out");
@@ -275,12 +275,12 @@ impl<'d> Value<'d> {
     }
 
     /// A text of a given form.
-    pub(super) fn parse<T: FromStr<Err: fmt::Display>>(&self) -> Option<T> {
+    pub(crate) fn parse<T: FromStr<Err: fmt::Display>>(&self) -> Option<T> {
         self.accept(self.text()?.parse())
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(&self) -> Option<bool> {
+    pub(crate) fn flag(&self) -> Option<bool> {
         match self.node {
             Node::Scalar { text, plain: true } if text == "true" => Some(true),
             Node::Scalar { text, plain: true } if text == "false" => Some(false),
@@ -292,7 +292,7 @@ impl<'d> Value<'d> {
     }
 
     /// A whole number from 1.
-    pub(super) fn count(&self) -> Option<u32> {
+    pub(crate) fn count(&self) -> Option<u32> {
         let number = match self.node {
             // `parse` takes a plus sign too.
             Node::Scalar { text, plain: true } if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
@@ -306,7 +306,7 @@ impl<'d> Value<'d> {
     }
 
     /// A map with known keys.
-    pub(super) fn map(&self) -> Option<Map<'d>> {
+    pub(crate) fn map(&self) -> Option<Map<'d>> {
         let Node::Map(entries) = self.node else {
             self.expected("a map of 'key: value' lines");
             return None;
@@ -316,7 +316,7 @@ impl<'d> Value<'d> {
     }
 
     /// The entries of a map whose keys are free.
-    pub(super) fn entries(&self) -> Vec<(&'d str, Value<'d>)> {
+    pub(crate) fn entries(&self) -> Vec<(&'d str, Value<'d>)> {
         let Node::Map(entries) = self.node else {
             self.expected("a map of 'key: value' lines");
             return Vec::new();
@@ -329,12 +329,12 @@ impl<'d> Value<'d> {
     }
 
     /// Whether it is a list.
-    pub(super) fn is_list(&self) -> bool {
+    pub(crate) fn is_list(&self) -> bool {
         matches!(self.node, Node::List(_))
     }
 
     /// The members of a list.
-    pub(super) fn items(&self) -> Vec<Value<'d>> {
+    pub(crate) fn items(&self) -> Vec<Value<'d>> {
         let Node::List(items) = self.node else {
             self.expected("a list: '- ' before each member, or [a, b]");
             return Vec::new();
@@ -350,7 +350,7 @@ impl<'d> Value<'d> {
     }
 
     /// A list of different members, each read by `read`.
-    pub(super) fn set<T: Ord>(&self, read: impl Fn(&Value<'d>) -> Option<T>) -> BTreeSet<T> {
+    pub(crate) fn set<T: Ord>(&self, read: impl Fn(&Value<'d>) -> Option<T>) -> BTreeSet<T> {
         let mut set = BTreeSet::new();
         for item in self.items() {
             if read(&item).is_some_and(|member| !set.insert(member)) {

@@ -2,8 +2,8 @@
 
 use animus_core::{
     grant::{
-        Capability, ChildGrant, Grant, HostPattern, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess, PathGrant,
-        PathMode, SecretGrant,
+        Capability, ChildGrant, Grant, HookAccess, HostPattern, HttpGrant, LedgerAccess, LlmGrant, MemoryAccess,
+        PathGrant, PathMode, SecretGrant,
     },
     limits::SomeLimits,
 };
@@ -29,6 +29,10 @@ fn pick(from: &'static [&'static str]) -> impl Strategy<Value = String> {
 
 fn access() -> impl Strategy<Value = (LedgerAccess, MemoryAccess)> {
     (select(vec![LedgerAccess::Append, LedgerAccess::Read]), select(vec![MemoryAccess::Read, MemoryAccess::Write]))
+}
+
+fn hook() -> impl Strategy<Value = HookAccess> {
+    select(vec![HookAccess::Llm, HookAccess::Tool, HookAccess::Turn])
 }
 
 fn patterns() -> impl Strategy<Value = std::collections::BTreeSet<animus_core::grant::Pattern>> {
@@ -93,26 +97,19 @@ fn limits() -> impl Strategy<Value = SomeLimits> {
 pub(crate) fn grant() -> impl Strategy<Value = Grant> {
     let llm = (patterns(), 0..10_000_u32).prop_map(|(roles, max_tokens)| LlmGrant { roles, max_tokens });
     let children = (patterns(), 0..=64_u32).prop_map(|(faculties, max)| ChildGrant { faculties, max });
-    let some = (
-        option::of(llm),
-        btree_set(access().prop_map(|(ledger, _)| ledger), 0..3),
-        btree_set(access().prop_map(|(_, memory)| memory), 0..3),
-        (patterns(), patterns(), option::of(children)),
-        option::of(http()),
-        btree_set(path(), 0..4),
-        limits(),
-    )
-        .prop_map(|(llm, ledger, memory, (tool, interpreter, spawn_child), http, paths, limits)| Grant {
-            llm,
-            ledger,
-            memory,
-            tool,
-            interpreter,
-            spawn_child,
-            http,
-            paths,
-            limits,
-        });
+    let some =
+        (
+            option::of(llm),
+            btree_set(access().prop_map(|(ledger, _)| ledger), 0..3),
+            btree_set(access().prop_map(|(_, memory)| memory), 0..3),
+            (patterns(), patterns(), option::of(children), btree_set(hook(), 0..4)),
+            option::of(http()),
+            btree_set(path(), 0..4),
+            limits(),
+        )
+            .prop_map(|(llm, ledger, memory, (tool, interpreter, spawn_child, hook), http, paths, limits)| {
+                Grant { llm, ledger, memory, tool, interpreter, hook, spawn_child, http, paths, limits }
+            });
     prop_oneof![12 => some, 1 => Just(Grant::everything()), 1 => Just(Grant::default())]
 }
 
@@ -126,6 +123,7 @@ pub(crate) fn capability() -> impl Strategy<Value = Capability> {
         access().prop_map(|(_, memory)| Capability::Memory(memory)),
         pick(NAMES).prop_map(Capability::Tool),
         pick(NAMES).prop_map(Capability::Interpreter),
+        hook().prop_map(Capability::Hook),
         pick(NAMES).prop_map(Capability::SpawnChild),
         (method(), pick(&["http", "https"]), pick(HOSTS), port)
             .prop_map(|(method, scheme, host, port)| Capability::Http { method, scheme, host, port }),

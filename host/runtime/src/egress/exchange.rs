@@ -268,6 +268,7 @@ impl Exchange<'_> {
                     capability: format!("secret:{} over {}", secret.handle, self.target.origin()),
                     gate: Gate::Policy,
                     unlock: Unlock::Nothing,
+                    reason: None,
                     command: None,
                 })
             }

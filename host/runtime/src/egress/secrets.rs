@@ -38,6 +38,7 @@ impl Carried {
                     capability: format!("secret:{handle}, which is not set"),
                     gate: Gate::Policy,
                     unlock: Unlock::AskOperator,
+                    reason: None,
                     command: Some(format!("animus secret set {handle}")),
                 }),
                 other => other,

@@ -13,6 +13,7 @@ use animus_core::{
     id::{Digest, PluginName},
     manifest::Manifest,
     package,
+    plugins::PluginSet as _,
     store::{Plugin, PluginState, Tenant},
     tool::Tool,
 };
@@ -217,7 +218,9 @@ impl<'a> Reloader<'a> {
             PluginState::AwaitingGrant => Reload::AwaitingGrant,
         };
         // So that its first caller does not wait for that. It was committed all the same: an error shows at that call.
-        if let Err(error) = snapshot.warm(&plugin.name).await {
+        if kind == Reload::Serving
+            && let Err(error) = snapshot.warm(plugin.name.as_str()).await
+        {
             tracing::warn!(tenant = %self.tenant.id(), plugin = %plugin.name, %error, "loaded, and does not link");
         }
         Ok(Loaded { kind, before, plugin, notes })

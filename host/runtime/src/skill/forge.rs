@@ -160,6 +160,7 @@ impl Forge {
             tools: forged.tools.clone(),
             is_faculty: false,
             is_interpreter: false,
+            is_hook: false,
             grant,
         };
         self.tenant.plugin_install(actor, new).await
@@ -254,6 +255,7 @@ impl Workshop for Forge {
                 capability: "skill:create".to_owned(),
                 gate: Gate::Policy,
                 unlock: Unlock::AskOperator,
+                reason: None,
                 command: Some("set skills.create in animus.toml to 'ask' or 'auto'".to_owned()),
             };
             return Err(denial.into());
@@ -370,6 +372,7 @@ fn bounded(name: &PluginName, request: Grant, by: &Authority) -> Result<Grant> {
             capability: beyond.join(", "),
             gate: Gate::Principal,
             unlock: Unlock::AskOperator,
+            reason: None,
             command: None,
         };
         return Err(denial.into());

@@ -11,6 +11,7 @@
 pub mod guest;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
@@ -136,6 +137,7 @@ impl FakeTenant {
             }],
             is_faculty: false,
             is_interpreter: false,
+            is_hook: false,
             installed_ms: 0,
             name,
         });
@@ -343,6 +345,16 @@ impl Memories for FakeTenant {
         no()
     }
     async fn memory_tag(&self, _: MemoryId, _: &str) -> Result<()> {
+        no()
+    }
+}
+
+#[async_trait]
+impl HookStates for FakeTenant {
+    async fn hook_states(&self) -> Result<BTreeMap<String, bool>> {
+        no()
+    }
+    async fn hook_switch(&self, _: &str, _: &str, _: bool) -> Result<()> {
         no()
     }
 }

@@ -10,6 +10,7 @@ mod embeddings;
 mod error;
 mod events;
 mod focuses;
+mod hooks;
 mod hosts;
 mod journal;
 mod ledger;

@@ -143,7 +143,8 @@ async fn drop_unused(tx: &mut PgConnection, released: &[String]) -> Result<(), s
 #[async_trait]
 impl Plugins for Handle {
     async fn plugin_install(&self, actor: &str, new: NewGeneration) -> Result<Plugin> {
-        let NewGeneration { name, wasm, version, manifest, source, tools, is_faculty, is_interpreter, grant } = new;
+        let NewGeneration { name, wasm, version, manifest, source, tools, is_faculty, is_interpreter, is_hook, grant } =
+            new;
         let what = format!("install the plugin '{name}'");
         let requests = requests(&manifest)?;
         let digest = Digest::of(&wasm);
@@ -172,8 +173,8 @@ impl Plugins for Handle {
         sqlx::query(
             "INSERT INTO plugin_generations (
                  tenant, name, generation, digest, version, manifest, source, requests, tools, is_faculty, installed_ms,
-                 is_interpreter)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                 is_interpreter, is_hook)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         )
         .bind(self.t())
         .bind(name.as_str())
@@ -187,6 +188,7 @@ impl Plugins for Handle {
         .bind(is_faculty)
         .bind(now_ms())
         .bind(is_interpreter)
+        .bind(is_hook)
         .execute(&mut *tx)
         .await
         .during(&what)?;

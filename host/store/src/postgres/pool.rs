@@ -139,6 +139,7 @@ fn migrations() -> Migrator {
         (4, "skills", include_str!("../../../../migrations/postgres/0004_skills.sql")),
         (5, "memories", include_str!("../../../../migrations/postgres/0005_memories.sql")),
         (6, "hosts", include_str!("../../../../migrations/postgres/0006_hosts.sql")),
+        (7, "hooks", include_str!("../../../../migrations/postgres/0007_hooks.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

@@ -6,6 +6,7 @@ mod embeddings;
 mod error;
 mod events;
 mod focuses;
+mod hooks;
 mod hosts;
 mod journal;
 mod ledger;

@@ -140,7 +140,8 @@ async fn drop_unused_artifacts(tx: &mut SqliteConnection) -> Result<(), sqlx::Er
 #[async_trait]
 impl Plugins for Handle {
     async fn plugin_install(&self, actor: &str, new: NewGeneration) -> Result<Plugin> {
-        let NewGeneration { name, wasm, version, manifest, source, tools, is_faculty, is_interpreter, grant } = new;
+        let NewGeneration { name, wasm, version, manifest, source, tools, is_faculty, is_interpreter, is_hook, grant } =
+            new;
         let what = format!("install the plugin '{name}'");
         let requests = requests(&manifest)?;
         let digest = Digest::of(&wasm);
@@ -164,7 +165,7 @@ impl Plugins for Handle {
         .fetch_one(&mut *tx)
         .await
         .during(&what)?;
-        sqlx::query("INSERT INTO plugin_generations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")
+        sqlx::query("INSERT INTO plugin_generations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")
             .bind(self.t())
             .bind(name.as_str())
             .bind(signed(row.number("generation")?))
@@ -177,6 +178,7 @@ impl Plugins for Handle {
             .bind(is_faculty)
             .bind(now_ms())
             .bind(is_interpreter)
+            .bind(is_hook)
             .execute(&mut *tx)
             .await
             .during(&what)?;

@@ -130,6 +130,7 @@ fn migrations() -> Migrator {
         (4, "interpreters", include_str!("../../../../migrations/sqlite/0004_interpreters.sql")),
         (5, "queue", include_str!("../../../../migrations/sqlite/0005_queue.sql")),
         (6, "memories", include_str!("../../../../migrations/sqlite/0006_memories.sql")),
+        (7, "hooks", include_str!("../../../../migrations/sqlite/0007_hooks.sql")),
         (8, "hosts", include_str!("../../../../migrations/sqlite/0008_hosts.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {

@@ -3,6 +3,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod events;
+pub(crate) mod hooks;
 pub(crate) mod journal;
 pub(crate) mod ledger;
 pub(crate) mod memories;
@@ -43,6 +44,11 @@ macro_rules! suite {
                 a_focus_whose_process_is_gone_is_recovered_once
                 work_of_another_tenant_is_out_of_reach
                 other_work_is_told_newest_first_within_limits_and_without_oneself
+            }
+            hooks {
+                a_hook_stays_as_it_was_switched_last_and_the_audit_log_says_who
+                what_no_hook_is_called_is_not_switched
+                switches_of_another_tenant_are_out_of_reach
             }
             queue {
                 the_greatest_priority_comes_first_and_of_equals_the_oldest

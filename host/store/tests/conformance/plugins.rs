@@ -35,6 +35,7 @@ fn generation(n: u32) -> NewGeneration {
         tools: vec![tool],
         is_faculty: false,
         is_interpreter: false,
+        is_hook: false,
         grant: None,
     }
 }

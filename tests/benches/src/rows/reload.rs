@@ -63,6 +63,7 @@ impl Commit for Drops {
             tools,
             is_faculty: false,
             is_interpreter: false,
+            is_hook: false,
             grant,
         };
         self.0.plugin_install("bench", new).await

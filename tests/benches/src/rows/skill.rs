@@ -127,6 +127,7 @@ async fn componentized(host: &Host) -> Result<Duration> {
         tools,
         is_faculty: false,
         is_interpreter: false,
+        is_hook: false,
         grant: Some(Grant::default()),
     };
     host.tenant.plugin_install("bench", new).await?;

@@ -127,7 +127,7 @@ impl Engage<'_> {
                 max_tokens: Some(most),
                 temperature: None,
             };
-            let answer = self.focus.complete(self.by, self.focus.prepare(request)?).await?;
+            let answer = self.focus.complete(self.by, self.focus.prepare(self.by, request).await?).await?;
             summary = head(answer.message.text().trim(), FIRST_PAGE).to_owned();
         }
         Ok(summary)

@@ -7,14 +7,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use animus_agent::{RunContext, RunReport};
+use animus_agent::{Hooks, RunContext, RunReport};
 use animus_core::{
     Denial, Error, Result,
     authority::Authority,
     budget::{Allowance, Budget},
     code::{Description, Program, Ran, Tested},
     event::{Event, Watcher},
-    grant::{Grant, LedgerAccess, LlmGrant},
+    grant::{Grant, HookAccess, LedgerAccess, LlmGrant},
+    hook::{HookEvent, Verdict},
     id::{Digest, PluginName},
     llm::{
         Content, Embeddings, Message, ModelInfo, Models, Price, Request, Response, ResponseStream, Role, Stop,
@@ -194,6 +195,8 @@ type FacultyFn = Box<dyn Fn(CallContext, Principal, Task) -> BoxFuture<'static, 
 
 type CodeFn = Box<dyn Fn(CallContext, Authority, Program) -> BoxFuture<'static, Result<Ran>> + Send + Sync>;
 
+type HookFn = Box<dyn Fn(CallContext, Principal, HookEvent) -> BoxFuture<'static, Result<Verdict>> + Send + Sync>;
+
 /// A snapshot whose plugins are closures.
 pub struct FakePlugins {
     loaded: Vec<Arc<Loaded>>,
@@ -201,6 +204,7 @@ pub struct FakePlugins {
     functions: BTreeMap<String, ToolFn>,
     faculty: FacultyFn,
     interpreter: CodeFn,
+    hooks: BTreeMap<String, HookFn>,
     /// Denials of tools whose plugin awaits a grant.
     pub awaiting: Vec<Denial>,
 }
@@ -233,6 +237,7 @@ impl FakePlugins {
             functions: BTreeMap::new(),
             faculty: Box::new(faculty),
             interpreter: Box::new(|_, _, _| async { panic!("no interpreter") }.boxed()),
+            hooks: BTreeMap::new(),
             awaiting: Vec::new(),
         };
         plugins.grant(Grant {
@@ -255,6 +260,7 @@ impl FakePlugins {
             authority: Arc::new(authority),
             is_faculty: true,
             is_interpreter: false,
+            is_hook: false,
             tools: Vec::new(),
         })];
     }
@@ -274,9 +280,35 @@ impl FakePlugins {
             authority: Arc::new(authority),
             is_faculty: false,
             is_interpreter: true,
+            is_hook: false,
             tools: Vec::new(),
         }));
         self.interpreter = Box::new(run);
+        self
+    }
+
+    /// A hook plugin that may call every tool.
+    pub fn hook(
+        mut self,
+        name: &str,
+        watches: impl IntoIterator<Item = HookAccess>,
+        function: impl Fn(CallContext, Principal, HookEvent) -> BoxFuture<'static, Result<Verdict>> + Send + Sync + 'static,
+    ) -> Self {
+        let plugin = PluginName::new(name).unwrap();
+        let hook = watches.into_iter().collect();
+        let grant = Grant { hook, tool: ["*".parse().unwrap()].into(), ..Grant::default() };
+        let authority = Authority::new(plugin.clone(), Grant::everything(), grant, Grant::everything());
+        self.loaded.push(Arc::new(Loaded {
+            name: plugin,
+            generation: 1,
+            digest: Digest::of(name.as_bytes()),
+            authority: Arc::new(authority),
+            is_faculty: false,
+            is_interpreter: false,
+            is_hook: true,
+            tools: Vec::new(),
+        }));
+        self.hooks.insert(name.into(), Box::new(function));
         self
     }
 
@@ -304,13 +336,16 @@ impl FakePlugins {
     }
 
     pub fn principal(&self, cx: &CallContext) -> Principal {
-        let faculty = &self.loaded[0];
+        Self::principal_of(&self.loaded[0], cx)
+    }
+
+    fn principal_of(plugin: &Loaded, cx: &CallContext) -> Principal {
         Principal {
             tenant: cx.tenant.clone(),
             focus: cx.focus,
-            authority: faculty.authority.clone(),
-            generation: faculty.generation,
-            digest: faculty.digest,
+            authority: plugin.authority.clone(),
+            generation: plugin.generation,
+            digest: plugin.digest,
             depth: cx.depth,
             parent: cx.parent,
         }
@@ -360,6 +395,15 @@ impl PluginSet for FakePlugins {
         Ok(Vec::new())
     }
 
+    async fn warm(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    async fn hook(&self, cx: &CallContext, plugin: &str, event: &HookEvent) -> Result<Verdict> {
+        let by = Self::principal_of(self.plugin(plugin).unwrap(), cx);
+        self.hooks[plugin](cx.clone(), by, event.clone()).await
+    }
+
     fn awaiting(&self, tool: &str) -> Option<Denial> {
         self.awaiting.iter().find(|denial| denial.capability == format!("tool:{tool}")).cloned()
     }
@@ -404,6 +448,7 @@ impl Bench {
         let (tenant, watch) = (Arc::new(FakeTenant::default()), Arc::new(Watch::default()));
         let cx = RunContext {
             skills: None,
+            hooks: Hooks::default(),
             tenant: tenant.clone(),
             plugins: Arc::new(plugins),
             models: script.clone(),

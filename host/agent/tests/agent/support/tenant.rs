@@ -17,8 +17,9 @@ use animus_core::{
     memory::{Coverage, Embedding, Hit, Memory, NewMemory, Query, Recalled, Unembedded, Update, Version},
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
     store::{
-        Audit, AuditEntry, AuditVerdict, Events, Generation, Hosts, Journal, Ledger, Memories, NewGeneration, Origin,
-        Plugin, PluginFault, Plugins, Renewed, SecretValue, Secrets, Skills, Tenant, Watch, Works,
+        Audit, AuditEntry, AuditVerdict, Events, Generation, HookStates, Hosts, Journal, Ledger, Memories,
+        NewGeneration, Origin, Plugin, PluginFault, Plugins, Renewed, SecretValue, Secrets, Skills, Tenant, Watch,
+        Works,
     },
     work::{
         Beat, Claim, Claimed, Counts, Disposal, FocusRecord, Host, HostRecord, Lease, MAX_DEPTH, NewWork, Settlement,
@@ -575,6 +576,16 @@ impl Plugins for FakeTenant {
         unused()
     }
     async fn plugin_faults(&self) -> Result<Vec<PluginFault>> {
+        unused()
+    }
+}
+
+#[async_trait]
+impl HookStates for FakeTenant {
+    async fn hook_states(&self) -> Result<BTreeMap<String, bool>> {
+        unused()
+    }
+    async fn hook_switch(&self, _: &str, _: &str, _: bool) -> Result<()> {
         unused()
     }
 }

@@ -19,8 +19,9 @@ use super::find;
 use crate::{
     context::Context,
     fault::{During as _, Exit, Fault, Result},
-    interrupt, machine,
+    hooks, interrupt, machine,
     out::{self, BAD, GOOD, WARN, paint},
+    serve,
     watch::Viewer,
 };
 
@@ -77,8 +78,13 @@ impl Replay {
             false => registry.pinned_with(&tenant, &past.focus.plugins, &ceiling, swapped).await?,
         };
         let (models, _) = cx.router(&config, None).await?;
+        let route = serve::route(&serve::faculties(cx, &workspace)?, &tenant.plugins().await?, &past.work.faculty);
+        let how = route.map(|route| route.config).unwrap_or_default();
+        // The same hooks look on: their verdicts are in the journal too.
+        let hooks = hooks::of(cx, &*tenant, &config).await?;
         let run = RunContext {
             tenant,
+            hooks,
             plugins,
             skills: Some(cx.forge(&config).await?),
             models: Arc::new(models),
@@ -87,7 +93,7 @@ impl Replay {
             tools: None,
             workspace: Some(workspace),
             host: machine::host(),
-            faculty: Arc::default(),
+            faculty: how,
             slot: None,
             cancel,
         };

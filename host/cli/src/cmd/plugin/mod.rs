@@ -92,6 +92,7 @@ struct Shown {
     state: PluginState,
     is_faculty: bool,
     is_interpreter: bool,
+    is_hook: bool,
     /// Full names.
     tools: Vec<String>,
     requested: Grant,
@@ -114,6 +115,7 @@ impl Shown {
             state: plugin.state,
             is_faculty: plugin.is_faculty,
             is_interpreter: plugin.is_interpreter,
+            is_hook: plugin.is_hook,
             tools: plugin.tools.into_iter().map(|tool| tool.name).collect(),
             requested,
             granted: plugin.granted,

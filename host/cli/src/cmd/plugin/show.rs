@@ -69,7 +69,7 @@ fn list_text(listed: &Listed) -> String {
             1 => Some("1 tool".to_owned()),
             n => Some(format!("{n} tools")),
         };
-        let kinds = [(plugin.is_faculty, "faculty"), (plugin.is_interpreter, "interpreter")];
+        let kinds = [(plugin.is_faculty, "faculty"), (plugin.is_interpreter, "interpreter"), (plugin.is_hook, "hook")];
         let kinds = kinds.into_iter().filter(|(is, _)| *is).map(|(_, kind)| kind.to_owned());
         let offers = kinds.chain(tools).collect::<Vec<_>>();
         table.row([
@@ -118,6 +118,7 @@ struct Inspected {
     bytes: usize,
     is_faculty: bool,
     is_interpreter: bool,
+    is_hook: bool,
     imports: Vec<String>,
     exports: Vec<String>,
     /// What the imports need.
@@ -184,6 +185,7 @@ impl Inspect {
             bytes: inspection.size,
             is_faculty: inspection.is_faculty,
             is_interpreter: inspection.is_interpreter,
+            is_hook: inspection.is_hook,
             imports: inspection.imports,
             exports: inspection.exports,
             capabilities: inspection.capabilities,

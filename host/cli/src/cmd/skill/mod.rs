@@ -31,7 +31,7 @@ use crate::{
     config::Config,
     context::Context,
     fault::{During as _, Exit, Fault, Result},
-    interrupt, machine,
+    hooks, interrupt, machine,
     out::{self, BAD, GOOD, paint},
 };
 
@@ -132,10 +132,12 @@ impl Bench {
         let config = cx.config(&workspace)?;
         let host = cx.host(&config.ceiling()).await?;
         let (models, _) = cx.router(&config, None).await?;
+        let hooks = hooks::of(cx, &*host.tenant, &config).await?;
         let run = RunContext {
             tenant: host.tenant,
             plugins: host.plugins,
             skills: None,
+            hooks,
             models: Arc::new(models),
             watcher: Arc::new(Unwatched),
             budget: Budget::new("run", config.budget.allowance()),

@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     context::Context,
     fault::{Exit, Fault, Result},
-    machine,
+    hooks, machine,
     watch::Viewer,
 };
 
@@ -96,11 +96,13 @@ impl<'a> Calls<'a> {
             }
         };
         let generation = host.generation_of(tool);
+        let hooks = hooks::of(self.cx, &*host.tenant, &self.config).await.map_err(Fault::into_error)?;
         let viewer = Viewer::start(&self.cx.out, tool);
         let run = RunContext {
             tenant: host.tenant,
             plugins: host.plugins,
             skills: None,
+            hooks,
             models,
             watcher: viewer.watcher(),
             budget: Budget::new("run", self.config.budget.allowance()),
