@@ -6,6 +6,7 @@
 //! the intent of every effect before the effect and its outcome after, and tells the watcher. The engage loop is host
 //! code that a faculty calls; see `docs/engage-loop.md`.
 
+pub mod awareness;
 mod charge;
 mod content;
 pub mod control;
@@ -16,6 +17,8 @@ mod focus;
 mod lease;
 mod measure;
 pub mod memory;
+mod phases;
+mod retrace;
 mod run;
 mod slot;
 mod spans;
@@ -23,6 +26,7 @@ mod spans;
 pub use engage::pairing;
 pub use focus::Focus;
 pub use lease::LEASE_MS;
+pub use retrace::{Retrace, Retraced, Verdict, fork, retrace};
 pub use run::{
     CallReport, Place, RunContext, RunReport, Script, ScriptReport, Terms, call_tool, operate, pinned, run,
     run_claimed, run_script,

@@ -85,6 +85,7 @@ impl Host {
             parent: None,
             cancel: Default::default(),
             workspace: Some(self.dir.path().to_owned()),
+            deterministic: None,
             cap: None,
             services: self.services.clone(),
         }
@@ -158,6 +159,9 @@ impl Plugins for FakeTenant {
     async fn plugin(&self, _: &PluginName) -> Result<Plugin> {
         no()
     }
+    async fn plugin_at(&self, _: &PluginName, _: u64) -> Result<Plugin> {
+        no()
+    }
     async fn plugin_generations(&self, _: &PluginName) -> Result<Vec<Generation>> {
         no()
     }
@@ -211,6 +215,9 @@ impl Works for FakeTenant {
         no()
     }
     async fn works_by_prefix(&self, _: &str, _: u32) -> Result<Vec<Work>> {
+        no()
+    }
+    async fn awareness(&self, _: animus_core::awareness::Query) -> Result<animus_core::awareness::Rows> {
         no()
     }
     async fn work_counts(&self) -> Result<Counts> {
@@ -513,6 +520,7 @@ impl Services for FakeServices {
                     parent: None,
                     cancel: Default::default(),
                     workspace: None,
+                    deterministic: None,
                     cap: None,
                     services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
                 };
@@ -529,6 +537,7 @@ impl Services for FakeServices {
             parent: None,
             cancel: Default::default(),
             workspace: None,
+            deterministic: None,
             cap: None,
             services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
         };

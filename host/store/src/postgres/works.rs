@@ -1,7 +1,7 @@
 //! Work items: submitting, looking, cancelling, trying again. Their focuses are in `focuses.rs`.
 
 use animus_core::{
-    Error, Result,
+    Error, Result, awareness,
     id::{FocusId, WorkId},
     store::{Renewed, Watch, Works},
     work::{
@@ -221,6 +221,10 @@ impl Works for Handle {
         .fetch_all(&mut *tx)
         .await;
         rows.during("find work items")?.iter().map(work).collect()
+    }
+
+    async fn awareness(&self, query: awareness::Query) -> Result<awareness::Rows> {
+        self.look_around(&query).await
     }
 
     async fn work_counts(&self) -> Result<Counts> {
