@@ -1,6 +1,6 @@
 //! The Postgres back end keeps the contract of every store.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
 
 mod conformance;
 #[path = "../../../tests/src/postgres.rs"]

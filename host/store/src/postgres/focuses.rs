@@ -4,7 +4,7 @@
 //! hosts that claim at once get different rows and never wait for each other. See docs/decisions/0006-postgres-queue.md.
 
 use animus_core::{
-    Result,
+    Error, Result,
     id::{FocusId, WorkId},
     store::Renewed,
     work::{Claim, Claimed, Disposal, FocusRecord, Host, Lease, Settlement, State, Work},
@@ -254,7 +254,10 @@ impl Handle {
     pub(super) async fn release(&self, lease: Lease) -> Result<()> {
         let what = format!("let go of the focus {}", lease.focus);
         let mut tx = self.tx().await?;
-        let id = self.focus_row(&mut tx, lease.focus).await.map_err(|_| lost(lease))?.work;
+        let id = match self.focus_row(&mut tx, lease.focus).await {
+            Err(Error::NotFound(_)) => return Err(lost(lease)),
+            row => row?.work,
+        };
         self.work_held(&mut tx, id).await?;
         let let_go = sqlx::query(
             "UPDATE focuses SET lease_until_ms = 0 WHERE tenant = $1 AND id = $2 AND token = $3 AND ended_ms IS NULL",
