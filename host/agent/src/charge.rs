@@ -90,6 +90,12 @@ impl Charge {
         self.estimate.input_tokens
     }
 
+    /// Of a call that the journal answers: it costs what it cost.
+    pub(crate) fn answered(conversation: &Conversation) -> Self {
+        let estimate = Usage { input_tokens: conversation.weight().tokens, ..Usage::default() };
+        Self { reservation: None, price: None, estimate, dispatched: false }
+    }
+
     /// From here on the call costs something, whatever happens.
     pub(crate) fn dispatched(&mut self) {
         self.dispatched = true;

@@ -122,6 +122,11 @@ impl Conversation {
         }
     }
 
+    /// How many messages there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ordered.messages().len()
+    }
+
     /// The whole request's weight.
     pub(crate) fn weight(&self) -> Weight {
         self.weights.last().copied().unwrap_or(self.frame_weight)

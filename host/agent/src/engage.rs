@@ -9,13 +9,15 @@ use animus_core::{
     Error, Result,
     event::Event,
     grant::{Capability, Pattern},
-    ledger::{Entry, Filter},
+    ledger::Entry,
     llm::{Message, Request, Response, Role, Stop, ToolDefinition, ToolUse},
-    services::{Ending, EngageOptions, Engagement, Principal, Services as _},
+    services::{Ending, EngageOptions, Engagement, Principal},
     tool::Tool,
 };
 
 use tracing::Instrument as _;
+
+use self::start::Start;
 
 use crate::{conversation::Conversation, focus::Focus, measure, spans};
 
@@ -29,6 +31,7 @@ pub mod pairing;
 mod prompt;
 mod repeat;
 mod skills;
+mod start;
 mod tools;
 
 /// Model calls of one loop, where the faculty does not say.
@@ -102,10 +105,9 @@ impl<'a> Engage<'a> {
             ));
         }
         let patterns: Vec<Pattern> = tools.iter().map(|pattern| pattern.parse()).collect::<Result<_>>()?;
-        focus.orient(by, &prompt).await?;
-        let offered = offered(focus, by, &patterns);
-        let written = focus.ledger_read(by, Filter::default()).await?;
-        let system = prompt::system(&system, &written);
+        let start = Start::of(focus, by, &prompt, system).await?;
+        let system = start.system;
+        let offered = offered(focus, by, &patterns, Some(start.tools));
         let request = Request {
             model: role,
             system: Some(system.clone() + &focus.skill_prompts()),
@@ -221,19 +223,19 @@ impl<'a> Engage<'a> {
             return;
         }
         let system = self.system.clone() + &self.focus.skill_prompts();
-        let offered = offered(self.focus, self.by, &self.patterns);
+        let offered = offered(self.focus, self.by, &self.patterns, None);
         self.conversation.reframe(system, offered.values().map(|tool| definition(tool)).collect());
         self.offered = offered;
     }
 }
 
 /// The host's own tools, and what `patterns`, the run and the plugin's grant all allow.
-fn offered(focus: &Focus, by: &Principal, patterns: &[Pattern]) -> BTreeMap<String, Arc<Tool>> {
+fn offered(focus: &Focus, by: &Principal, patterns: &[Pattern], own: Option<Vec<Tool>>) -> BTreeMap<String, Arc<Tool>> {
     let granted = by.authority.effective();
     let plugins = focus.tools_in_reach().into_iter().filter(|tool| {
         patterns.iter().any(|p| p.matches(&tool.name)) && granted.allows(&Capability::Tool(tool.name.clone()))
     });
-    let host = engine_tools::definitions(focus, by).into_iter().map(Arc::new);
+    let host = own.unwrap_or_else(|| engine_tools::definitions(focus, by)).into_iter().map(Arc::new);
     plugins.chain(host).map(|tool| (tool.name.clone(), tool)).collect()
 }
 

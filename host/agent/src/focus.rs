@@ -24,12 +24,18 @@ use animus_core::{
     work::Lease,
 };
 use futures::FutureExt as _;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, Span};
 
-use self::{children::Children, code::Sessions, noted::Noted, skills::Active};
+use self::{
+    children::Children,
+    code::Sessions,
+    noted::Noted,
+    past::{Course, Past},
+    skills::Active,
+};
 use crate::{engage::pages::Pages, measure, run::RunContext, spans};
 
 mod children;
@@ -37,19 +43,26 @@ mod code;
 mod memory;
 mod model;
 mod noted;
+mod past;
 mod plugins;
+mod replay;
 mod services;
 mod skills;
 
 pub(crate) use code::Execution;
+pub(crate) use past::Resumed;
+pub(crate) use skills::Oriented;
 
 /// How long a cancelled effect may take to end by itself before it is dropped.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long a faculty may go on before it is cancelled itself: what it waits for is cancelled at once, so it can still
 /// say what was done.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The largest request or answer that the journal keeps whole, in bytes of JSON.
-const JOURNALED: usize = 256 * 1024;
+/// The largest request that the journal keeps whole, in bytes of JSON; it finds a larger one by its digest.
+const REQUEST: usize = 256 << 10;
+/// The largest answer that the journal keeps whole, in bytes of JSON: more than any limit on answers lets through, as long
+/// as an operator does not raise them beyond it.
+const RESPONSE: usize = 64 << 20;
 
 /// One run of one work item. Clones share it.
 #[derive(Clone)]
@@ -81,6 +94,7 @@ struct Inner {
     /// The pinned plugins, and those that this focus made.
     plugins: Mutex<Arc<dyn PluginSet>>,
     ending: Mutex<Option<Ending>>,
+    past: Past,
 }
 
 /// A tool call on its way.
@@ -109,20 +123,21 @@ impl Focus {
     /// The host's side of a focus, which the store has begun.
     #[must_use]
     pub fn new(cx: RunContext, work: WorkId, lease: Lease) -> Self {
-        Self::capped(cx, work, lease, None)
+        Self::begun(cx, work, lease, None, past::now_ms())
     }
 
-    /// The same for a focus that may hold no more than `cap`, whatever its faculty is granted.
-    pub(crate) fn capped(cx: RunContext, work: WorkId, lease: Lease, cap: Option<Arc<Grant>>) -> Self {
+    /// The same for a focus that may hold no more than `cap`, whatever its faculty is granted, and of which the store says
+    /// when it began, in milliseconds since the epoch.
+    pub(crate) fn begun(cx: RunContext, work: WorkId, lease: Lease, cap: Option<Arc<Grant>>, began_ms: u64) -> Self {
         let journal: Arc<dyn Journal> = cx.tenant.clone();
-        Self::build(cx, work, lease, Some(journal), cap)
+        Self::build(cx, work, lease, Some(journal), cap, Past::none(began_ms))
     }
 
     /// The same without a journal, for measuring what a call costs by itself. Nothing can be recovered or audited from
     /// such a run; `animus` never makes one outside its benches.
     #[must_use]
     pub fn unjournaled(cx: RunContext, work: WorkId, id: FocusId) -> Self {
-        Self::build(cx, work, Lease { focus: id, token: 1 }, None, None)
+        Self::build(cx, work, Lease { focus: id, token: 1 }, None, None, Past::none(past::now_ms()))
     }
 
     fn build(
@@ -131,6 +146,7 @@ impl Focus {
         lease: Lease,
         journal: Option<Arc<dyn Journal>>,
         cap: Option<Arc<Grant>>,
+        past: Past,
     ) -> Self {
         Self(Arc::new(Inner {
             spending: cx.budget.derive("focus", Allowance::default()),
@@ -149,6 +165,7 @@ impl Focus {
             work,
             lease,
             journal,
+            past,
             cap,
         }))
     }
@@ -165,6 +182,7 @@ impl Focus {
             workspace: self.0.cx.workspace.clone(),
             cap: self.0.cap.clone(),
             services: Arc::new(self.clone()),
+            deterministic: self.deterministic(parent),
         }
     }
 
@@ -174,6 +192,10 @@ impl Focus {
 
     fn spending(&self) -> &Budget {
         &self.0.spending
+    }
+
+    pub(crate) fn work_id(&self) -> WorkId {
+        self.0.work
     }
 
     /// What this focus spent so far.
@@ -203,8 +225,11 @@ impl Focus {
         lock(&self.0.pages)
     }
 
+    /// Tells the watchers, unless they were told before this focus changed hosts.
     pub(crate) fn tell(&self, event: Event) {
-        self.0.cx.watcher.event(event);
+        if !self.is_quiet() {
+            self.0.cx.watcher.event(event);
+        }
     }
 
     pub(crate) fn notice(&self, text: impl Into<String>) {
@@ -257,8 +282,13 @@ impl Focus {
             .ok()
             .filter(Value::is_object)
             .ok_or_else(|| Error::Invalid(format!("the arguments of '{name}' are not a JSON object")))?;
-        let intent =
-            Intent { kind: EffectKind::Tool, caller, subject: name.clone(), request: bounded(&request), parent };
+        let intent = Intent {
+            kind: EffectKind::Tool,
+            caller,
+            subject: name.clone(),
+            request: bounded(&request, REQUEST),
+            parent,
+        };
         spans::callee(&*plugins, &name);
         let focus = self.clone();
         self.effect(intent, move |acting| async move {
@@ -268,17 +298,21 @@ impl Focus {
         .await
     }
 
-    /// Does an effect: intent, deed, outcome. Dropping the returned future cancels the deed; its outcome is written all
-    /// the same.
+    /// Does an effect: intent, deed, outcome; or gives what the journal has of it. Dropping the returned future cancels
+    /// the deed; its outcome is written all the same.
     pub(crate) async fn effect<T, F, A>(&self, intent: Intent, act: A) -> Result<T>
     where
         A: FnOnce(Acting) -> F + Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
-        T: Serialize + Send + Sync + 'static,
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
+        let course = match self.course(&intent)? {
+            Course::Answered(answer) => return self.answer(&intent, *answer).await,
+            course => course,
+        };
         let cancel = self.0.cancel.child_token();
         let _cancels_when_dropped = cancel.clone().drop_guard();
-        let deed = self.clone().perform(intent, cancel, act);
+        let deed = self.clone().perform(intent, course, cancel, act);
         if self.0.journal.is_none() {
             // There is no outcome to save, so the deed may as well run in its caller's task.
             return deed.await;
@@ -293,37 +327,51 @@ impl Focus {
     fn perform<T, F, A>(
         self,
         intent: Intent,
+        course: Course,
         cancel: CancellationToken,
         act: A,
     ) -> impl Future<Output = Result<T>> + Send
     where
         A: FnOnce(Acting) -> F + Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
-        T: Serialize + Send + Sync + 'static,
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
         let span = spans::effect(&*self.0.cx.models, &intent);
-        self.carry_out(intent, cancel, span.clone(), act).instrument(span)
+        self.carry_out(intent, course, cancel, span.clone(), act).instrument(span)
     }
 
-    async fn carry_out<T, F, A>(self, intent: Intent, cancel: CancellationToken, span: Span, act: A) -> Result<T>
+    async fn carry_out<T, F, A>(
+        self,
+        intent: Intent,
+        course: Course,
+        cancel: CancellationToken,
+        span: Span,
+        act: A,
+    ) -> Result<T>
     where
         A: FnOnce(Acting) -> F + Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
-        T: Serialize + Send + Sync + 'static,
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
         let begun = Instant::now();
-        let kind = intent.kind;
         let caller = intent.caller.clone();
         let subject = intent.subject.clone();
+        let (kind, parent) = (intent.kind, intent.parent);
         let (stop, patience) = match intent.kind {
             EffectKind::Phase => (CancellationToken::new(), PATIENCE),
             _ => (cancel.clone(), Duration::ZERO),
         };
-        let seq = self.begin(intent).await?;
+        let (seq, was) = match course {
+            Course::Live => (self.begin(intent).await.map_err(|error| self.halt(error))?, None),
+            Course::Again(seq, was) => (Some(seq), was),
+            Course::Doubt(seq) => return Err(self.doubt(seq, &intent).await),
+            Course::Answered(answer) => return self.answer(&intent, *answer).await,
+        };
         span.record("animus.journal.seq", seq.map(trace::figure));
+        self.enter(kind, parent, seq);
         let acting = Acting { seq, cancel: stop.clone() };
         let overdue = async {
             cancel.cancelled().await;
@@ -338,16 +386,31 @@ impl Focus {
             }
             () = overdue => Err(Error::Cancelled),
         };
+        let result = self.left(kind, seq, result).await;
         if let Err(error) = &result {
             trace::failed(&span, error);
         }
         measure::effect(self.0.cx.tenant.id(), kind, begun.elapsed());
+        // What was stopped on the way has no outcome: whoever goes on with the focus decides.
+        if let Some(error) = self.halted() {
+            return Err(error);
+        }
+        if self.leaves()
+            && (matches!(result, Err(Error::Cancelled)) || matches!(kind, EffectKind::Phase | EffectKind::Code))
+        {
+            return Err(Error::Cancelled);
+        }
         if let Some(seq) = seq {
-            let outcome = match &result {
-                Ok(answer) => Outcome::Ok { response: bounded(answer) },
+            let mut outcome = match &result {
+                Ok(answer) => Outcome::Ok { response: bounded(answer, RESPONSE) },
                 Err(error) => Outcome::Failed { error: error.clone() },
             };
-            self.end(seq, &caller, outcome).await?;
+            if let Some(was) = was {
+                self.compare(seq, was, &outcome)?;
+            } else {
+                self.stamp(kind, parent, &mut outcome);
+                self.end(seq, &caller, outcome).await.map_err(|error| self.halt(error))?;
+            }
         }
         result
     }
@@ -376,6 +439,9 @@ impl Focus {
     }
 
     pub(crate) async fn audit_denial(&self, caller: &str, denial: &Denial) {
+        if self.is_strict() {
+            return;
+        }
         let actor = match caller {
             "host" | "operator" => caller.to_owned(),
             plugin => format!("plugin:{plugin}"),
@@ -400,9 +466,9 @@ pub(crate) fn unknown_tool<'a>(name: &str, known: impl Iterator<Item = &'a str>)
 }
 
 /// What the journal keeps of a value: all of it, or its size and digest where it is too large.
-fn bounded(value: &impl Serialize) -> Value {
+fn bounded(value: &impl Serialize, most: usize) -> Value {
     match serde_json::to_vec(value) {
-        Ok(json) if json.len() > JOURNALED => json!({ "cut": true, "bytes": json.len(), "sha256": Digest::of(&json) }),
+        Ok(json) if json.len() > most => json!({ "cut": true, "bytes": json.len(), "sha256": Digest::of(&json) }),
         Ok(json) => serde_json::from_slice(&json).unwrap_or(Value::Null),
         Err(error) => json!({ "cut": true, "why": error.to_string() }),
     }

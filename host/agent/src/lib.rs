@@ -16,6 +16,8 @@ mod focus;
 mod lease;
 mod measure;
 pub mod memory;
+mod phases;
+mod retrace;
 mod run;
 mod slot;
 mod spans;
@@ -23,6 +25,7 @@ mod spans;
 pub use engage::pairing;
 pub use focus::Focus;
 pub use lease::LEASE_MS;
+pub use retrace::{Retrace, Retraced, Verdict, fork, retrace};
 pub use run::{
     CallReport, Place, RunContext, RunReport, Script, ScriptReport, Terms, call_tool, operate, pinned, run,
     run_claimed, run_script,

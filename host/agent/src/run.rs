@@ -11,15 +11,15 @@ use animus_core::{
     faculty::FacultyConfig,
     grant::Pattern,
     id::{FocusId, WorkId},
-    journal::{EffectKind, Intent},
+    journal::Record,
     llm::Models,
-    plugins::{FacultyOutcome, Loaded, PluginSet, Task},
+    plugins::{FacultyOutcome, Loaded, PluginSet},
     services::{CallContext, Ending, Principal},
     skill::Workshop,
     store::Tenant,
     tool::Output,
     trace,
-    work::{Backoff, Claim, Claimed, Disposal, Host, Lease, NewWork, Settlement, State, Work},
+    work::{Backoff, Claim, Claimed, Disposal, FocusRecord, Host, Lease, NewWork, Settlement, State, Work},
 };
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
@@ -28,8 +28,9 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     engage::pages::{FIRST_PAGE, head},
-    focus::{Call, Execution, Focus, unknown_tool},
+    focus::{Call, Execution, Focus, Resumed, unknown_tool},
     lease::{Keeper, LEASE_MS},
+    phases::{Asked, phases},
     slot::Slot,
     spans,
 };
@@ -127,7 +128,8 @@ pub async fn run(cx: RunContext, work: Work) -> RunReport {
     report
 }
 
-/// Has the faculty of an item that the queue gave out do it: a new focus, or one that lost its host. A failure that another
+/// Has the faculty of an item that the queue gave out do it: a new focus, or one that lost its host, which goes on from its
+/// journal. Of the latter, `cx.plugins` are the generations that it began with ([`Claimed::plugins`]). A failure that another
 /// try may mend is queued again, by `backoff`. As [`run()`] otherwise; the state in the report is that of the item, so a
 /// failed attempt may leave it queued.
 ///
@@ -135,11 +137,38 @@ pub async fn run(cx: RunContext, work: Work) -> RunReport {
 /// state in the report is [`State::Running`].
 pub async fn run_claimed(cx: RunContext, claimed: Claimed, terms: Terms) -> RunReport {
     let (watcher, budget) = (cx.watcher.clone(), cx.budget.clone());
-    let report = Begun::of(cx, claimed, terms.lease_ms, Some(terms)).engage_in_span().await;
+    let report = match Begun::claimed(cx.clone(), claimed.clone(), terms).await {
+        Ok(begun) => begun.engage_in_span().await,
+        Err(error) => abandon(&cx, &claimed, error).await,
+    };
     if report.state != State::Running {
         tell_done(&*watcher, &budget, &report);
     }
     report
+}
+
+/// Ends a focus that cannot be resumed. What the store does not answer about is left to whoever claims it next.
+async fn abandon(cx: &RunContext, claimed: &Claimed, error: Error) -> RunReport {
+    let Claimed { work, lease, .. } = claimed;
+    let settlement = Settlement { error: Some(error.clone()), ..Settlement::default() };
+    let state = match error {
+        // Not now, perhaps, but later.
+        Error::Unavailable(_) | Error::Timeout(_) => State::Running,
+        _ => {
+            let settled = cx.tenant.focus_end(*lease, State::Failed, settlement).await;
+            settled.map_or(State::Running, |work| work.state)
+        }
+    };
+    RunReport {
+        work: work.id,
+        focus: Some(lease.focus),
+        state,
+        ending: None,
+        summary: format!("the focus could not be resumed: {error}"),
+        data: None,
+        error: Some(error),
+        spent: Amount::default(),
+    }
 }
 
 /// On which terms a host runs an item of the queue.
@@ -153,6 +182,12 @@ pub struct Terms {
     pub leave: CancellationToken,
     /// A place of its own to work in, where it has one.
     pub place: Option<Arc<dyn Place>>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { backoff: Backoff::default(), lease_ms: LEASE_MS, leave: CancellationToken::new(), place: None }
+    }
 }
 
 /// A place that was made for one focus to work in.
@@ -301,7 +336,7 @@ pub async fn operate<T>(
 }
 
 /// A focus that the store knows to be running, and that must be settled.
-struct Begun {
+pub(crate) struct Begun {
     focus: Focus,
     work: Work,
     lease: Lease,
@@ -309,18 +344,47 @@ struct Begun {
     terms: Option<Terms>,
     keeper: Keeper,
     span: Span,
+    /// What its journal says that it was asked to do.
+    asked: Option<Asked>,
 }
 
 impl Begun {
-    fn of(mut cx: RunContext, claimed: Claimed, lease_ms: u64, terms: Option<Terms>) -> Self {
-        let Claimed { work, lease, resumed, .. } = claimed;
-        // Whoever takes the item away ends this run of it and nothing else of the process.
-        cx.cancel = cx.cancel.child_token();
-        let leave = terms.as_ref().map(|terms| terms.leave.clone());
-        let keeper = Keeper::new(cx.tenant.clone(), lease, lease_ms, cx.cancel.clone(), leave);
+    fn of(cx: RunContext, claimed: Claimed, lease_ms: u64, terms: Option<Terms>) -> Self {
+        let Claimed { work, lease, began_ms, resumed, .. } = claimed;
+        let cap = work.cap.clone().map(Arc::new);
+        let (keeper, cx) = keep(cx, lease, lease_ms, terms.as_ref());
         let span = spans::execute(cx.tenant.id(), &work, lease, resumed);
-        let focus = Focus::capped(cx, work.id, lease, work.cap.clone().map(Arc::new));
-        Self { focus, work, lease, terms, keeper, span }
+        let focus = Focus::begun(cx, work.id, lease, cap, began_ms);
+        focus.may_leave(terms.as_ref().map(|terms| terms.leave.clone()));
+        Self { focus, work, lease, terms, keeper, span, asked: None }
+    }
+
+    /// An item of the queue, whose focus may have begun on another host.
+    async fn claimed(cx: RunContext, claimed: Claimed, terms: Terms) -> Result<Self> {
+        if !claimed.resumed {
+            return Ok(Self::of(cx, claimed, terms.lease_ms, Some(terms)));
+        }
+        let Claimed { work, lease, began_ms, .. } = claimed;
+        let records = cx.tenant.journal_read(lease.focus).await?;
+        // What another process of this host's machine is about to do must not find the lease run out meanwhile.
+        let (keeper, cx) = keep(cx, lease, terms.lease_ms, Some(&terms));
+        let asked = Asked::of(&records).ok();
+        let cap = work.cap.clone().map(Arc::new);
+        let span = spans::execute(cx.tenant.id(), &work, lease, true);
+        let focus = Focus::resumed(cx, work.id, lease, cap, Resumed { began_ms, records, forked: None })?;
+        focus.may_leave(Some(terms.leave.clone()));
+        Ok(Self { focus, work, lease, terms: Some(terms), keeper, span, asked })
+    }
+
+    /// A new focus that goes on from the records of another.
+    pub(crate) fn forked(cx: RunContext, claimed: Claimed, of: &FocusRecord, records: Vec<Record>) -> Result<Self> {
+        let Claimed { work, lease, .. } = claimed;
+        let (keeper, cx) = keep(cx, lease, LEASE_MS, None);
+        let asked = Asked::of(&records).ok();
+        let span = spans::execute(cx.tenant.id(), &work, lease, true);
+        let resumed = Resumed { began_ms: of.began_ms, records, forked: Some(of.id) };
+        let focus = Focus::resumed(cx, work.id, lease, None, resumed)?;
+        Ok(Self { focus, work, lease, terms: None, keeper, span, asked })
     }
 
     /// Whether this host stops, so that another one is to go on.
@@ -345,12 +409,15 @@ impl Begun {
         self.engage().instrument(span).await
     }
 
-    async fn engage(self) -> RunReport {
+    pub(crate) async fn engage(self) -> RunReport {
         let Self { focus, work, lease, .. } = &self;
         focus.tell(Event::Started { work: work.id, focus: lease.focus, faculty: work.faculty.clone() });
-        let result = have_faculty_engage(focus, work).await;
-        let ending = focus.ending();
-        let (state, mut outcome, mut error) = judge(result, ending, focus.is_cancelled());
+        let asked = self.asked.clone().unwrap_or_else(|| Asked::new(focus, work));
+        let (result, ending) = phases(focus, asked).await;
+        let (state, mut outcome, mut error) = match focus.halted() {
+            Some(halted) => (State::Failed, None, Some(halted)),
+            None => judge(result, ending, focus.is_cancelled()),
+        };
         self.clear_away(&mut outcome).await;
         let value = outcome.as_ref().and_then(|outcome| serde_json::to_value(outcome).ok());
         let (spent, state) = match self.settle(state, value, error.clone()).await {
@@ -402,6 +469,12 @@ impl Begun {
                 self.lease.focus
             )));
         }
+        if let Some(error) = focus.halted().filter(|error| !matches!(error, Error::Diverged(_)))
+            && self.work.disposal == Disposal::Queue
+        {
+            // What is in the journal is true; whoever claims the item next goes on from there.
+            return Err(error);
+        }
         if self.leaves() && state != State::Completed {
             // Whatever it came to, it came of being stopped.
             focus.cx().tenant.focus_release(self.lease).await?;
@@ -433,32 +506,17 @@ pub fn pinned(plugins: &dyn PluginSet) -> Value {
 
 /// Whether another attempt may go better: not where the same would be refused again.
 fn may_mend(error: &Error) -> bool {
-    !matches!(error, Error::Denied(_) | Error::Invalid(_) | Error::BudgetExhausted(_) | Error::Cancelled)
+    use Error::{BudgetExhausted, Cancelled, Denied, Diverged, Invalid, Uncertain};
+    // After the last two nobody knows what another attempt would do twice.
+    !matches!(error, Denied(_) | Invalid(_) | BudgetExhausted(_) | Cancelled | Diverged(_) | Uncertain(_))
 }
 
-async fn have_faculty_engage(focus: &Focus, work: &Work) -> Result<FacultyOutcome> {
-    // What was asked for may be a faculty on another plugin, or a kind of work.
-    let faculty = focus.cx().faculty.plugin.as_ref().map_or_else(|| work.faculty.clone(), ToString::to_string);
-    let task = Task {
-        work_id: work.id.to_string(),
-        instruction: work.instruction.clone(),
-        params: work.params.clone(),
-        attempt: work.attempts,
-    };
-    let intent = Intent {
-        kind: EffectKind::Phase,
-        caller: "host".into(),
-        subject: "engage".into(),
-        request: json!({ "faculty": faculty, "task": task }),
-        parent: None,
-    };
-    let host = focus.clone();
-    focus
-        .effect(intent, move |acting| async move {
-            let cx = host.call_context(0, acting.seq, acting.cancel);
-            host.cx().plugins.engage(&cx, &faculty, task).await
-        })
-        .await
+/// From now on the lease is kept; whoever takes the item away ends this run of it and nothing else of the process.
+fn keep(mut cx: RunContext, lease: Lease, lease_ms: u64, terms: Option<&Terms>) -> (Keeper, RunContext) {
+    cx.cancel = cx.cancel.child_token();
+    let leave = terms.map(|terms| terms.leave.clone());
+    let keeper = Keeper::new(cx.tenant.clone(), lease, lease_ms, cx.cancel.clone(), leave);
+    (keeper, cx)
 }
 
 /// What the faculty's word and the loop's ending come to together.

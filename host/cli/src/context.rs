@@ -27,6 +27,7 @@ use crate::{
     keys::StoredKeys,
     machine,
     out::Out,
+    telemetry::Scrape,
 };
 
 /// The role that a model named on the command line gets.
@@ -41,6 +42,8 @@ const DEFAULT: &str = "default";
 pub(crate) struct Context {
     pub(crate) out: Out,
     pub(crate) home: Home,
+    /// What a server shows of this process's metrics.
+    pub(crate) scrape: Scrape,
     store: Arc<OnceCell<Arc<dyn Store>>>,
     registry: Arc<OnceCell<Arc<Registry>>>,
 }
@@ -54,8 +57,8 @@ pub(crate) struct Host {
 }
 
 impl Context {
-    pub(crate) fn new(out: Out, home: Home) -> Self {
-        Self { out, home, store: Arc::default(), registry: Arc::default() }
+    pub(crate) fn new(out: Out, home: Home, scrape: Scrape) -> Self {
+        Self { out, home, scrape, store: Arc::default(), registry: Arc::default() }
     }
 
     /// The folder that plugins may see as `$workspace`.

@@ -38,7 +38,9 @@ pub struct Amount {
 }
 
 impl Amount {
-    fn plus(self, other: Self) -> Self {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self {
             tokens: self.tokens.saturating_add(other.tokens),
             microusd: self.microusd.saturating_add(other.microusd),
@@ -137,6 +139,18 @@ impl Budget {
             own.parent = Some(Box::new(parent.reserve(amount)?));
         }
         Ok(own)
+    }
+
+    /// Counts what was spent already, here and in every budget above, whatever is left: a focus that is resumed does not
+    /// pay again, but what it spent before is gone.
+    pub fn spend(&self, amount: Amount) {
+        {
+            let mut state = self.lock();
+            state.spent = state.spent.plus(amount);
+        }
+        if let Some(parent) = &self.0.parent {
+            parent.spend(amount);
+        }
     }
 
     /// How much is used.
@@ -247,6 +261,15 @@ mod tests {
         child.reserve(tokens(50)).unwrap().settle(tokens(50));
         assert_eq!(parent.standing().spent, tokens(50));
         assert!(parent.reserve(tokens(1)).is_err());
+    }
+
+    #[test]
+    fn what_was_spent_before_counts_even_beyond_the_allowance() {
+        let day = Budget::new("day", Allowance { tokens: Some(10), microusd: None });
+        let run = day.derive("run", Allowance::default());
+        run.spend(tokens(11));
+        assert_eq!((run.standing().spent, day.standing().spent), (tokens(11), tokens(11)));
+        assert!(run.reserve(tokens(1)).is_err());
     }
 
     #[test]

@@ -116,6 +116,13 @@ pub enum Error {
     /// Not now: busy or unreachable.
     #[error("{0}")]
     Unavailable(String),
+    /// It may or may not have happened: the host ended in the middle of it, and it is nothing that may be repeated unasked.
+    /// The text says what, and what to do.
+    #[error("{0}")]
+    Uncertain(String),
+    /// A focus that was resumed or replayed did something else than its journal says. The text has both sides.
+    #[error("{0}")]
+    Diverged(String),
     /// The host failed, or a plugin broke.
     #[error("{0}")]
     Internal(String),
@@ -137,6 +144,8 @@ impl Error {
             Self::NotFound(_) => "not-found",
             Self::Conflict(_) => "conflict",
             Self::Unavailable(_) => "unavailable",
+            Self::Uncertain(_) => "uncertain",
+            Self::Diverged(_) => "diverged",
             Self::Internal(_) => "internal",
         }
     }

@@ -1,6 +1,13 @@
 //! What a running plugin reaches in the host: the port from the runtime's capabilities to the focus it runs in.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -58,6 +65,46 @@ pub struct CallContext {
     pub cap: Option<Arc<Grant>>,
     /// The host's side of the focus.
     pub services: Arc<dyn Services>,
+    /// What the plugin reads as time and randomness, where it is to run again alike; the real ones otherwise.
+    pub deterministic: Option<Deterministic>,
+}
+
+/// The time and randomness of a program that runs again when its focus is resumed, and must ask for the same then.
+#[derive(Clone, Debug)]
+pub struct Deterministic {
+    /// The time.
+    pub clock: Arc<VirtualClock>,
+    /// What all random numbers come from. It follows from public identifiers, so it is no secret: such a program keeps no
+    /// keys, and must make none.
+    pub seed: [u8; 32],
+}
+
+/// A clock that goes on when the program gets an answer or sleeps, and stands still otherwise.
+#[derive(Debug, Default)]
+pub struct VirtualClock(AtomicU64);
+
+impl VirtualClock {
+    /// A clock at a time, in milliseconds since the epoch.
+    #[must_use]
+    pub fn at(ms: u64) -> Self {
+        Self(AtomicU64::new(ms.saturating_mul(1_000_000)))
+    }
+
+    /// Goes on to a time, in milliseconds since the epoch; never back.
+    pub fn advance(&self, ms: u64) {
+        self.advance_ns(ms.saturating_mul(1_000_000));
+    }
+
+    /// The same in nanoseconds.
+    pub fn advance_ns(&self, ns: u64) {
+        self.0.fetch_max(ns, Ordering::AcqRel);
+    }
+
+    /// The time since the epoch.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Acquire))
+    }
 }
 
 /// How to run the engage loop; see `animus:faculty/engage.options`.

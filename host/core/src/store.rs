@@ -357,6 +357,11 @@ pub trait Plugins: Send + Sync {
     async fn plugins(&self) -> Result<Vec<Plugin>>;
     /// One plugin.
     async fn plugin(&self, name: &PluginName) -> Result<Plugin>;
+    /// One of its generations, as it would serve under the grant of today.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] for one that is no longer kept.
+    async fn plugin_at(&self, name: &PluginName, generation: u64) -> Result<Plugin>;
     /// Its generations, newest first.
     async fn plugin_generations(&self, name: &PluginName) -> Result<Vec<Generation>>;
     /// Replaces its grant; none revokes it.

@@ -29,7 +29,7 @@ pub struct Tool {
     /// JSON Schema of the arguments.
     pub input_schema: Value,
     /// JSON Schema of [`Output::structured`].
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
     /// What it does to the world.
     pub annotations: Annotations,

@@ -53,7 +53,8 @@ pub(crate) fn reworded(error: Error, reword: impl FnOnce(&str) -> String) -> Err
         Error::Conflict(text) => Error::Conflict(reword(&text)),
         Error::Unavailable(text) => Error::Unavailable(reword(&text)),
         Error::Internal(text) => Error::Internal(reword(&text)),
-        Error::Denied(_) | Error::Cancelled => error,
+        // No vendor causes the last two.
+        Error::Denied(_) | Error::Cancelled | Error::Uncertain(_) | Error::Diverged(_) => error,
     }
 }
 

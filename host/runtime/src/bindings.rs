@@ -117,7 +117,9 @@ impl From<Error> for types::Error {
             Error::NotFound(s) => Self::NotFound(cut(s)),
             Error::Conflict(s) => Self::Conflict(cut(s)),
             Error::Unavailable(s) => Self::Unavailable(cut(s)),
-            Error::Internal(s) => {
+            // What may have been done already is what a second try would run into.
+            Error::Uncertain(s) => Self::Conflict(cut(format!("uncertain: {s}"))),
+            Error::Diverged(s) | Error::Internal(s) => {
                 // The first line says what failed; the rest (causes, another plugin's backtrace) is the operator's.
                 Self::Internal(cut(s.lines().next().unwrap_or_default().to_owned()))
             }

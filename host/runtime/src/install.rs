@@ -114,6 +114,7 @@ pub(crate) fn nobodys() -> CallContext {
         parent: None,
         cancel: tokio_util::sync::CancellationToken::new(),
         workspace: None,
+        deterministic: None,
         cap: None,
         services: Arc::new(Nobody),
     }

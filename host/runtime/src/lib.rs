@@ -7,6 +7,7 @@ mod artifact;
 mod bindings;
 mod call;
 mod capability;
+mod deterministic;
 pub mod egress;
 mod engine;
 mod inspect;

@@ -20,7 +20,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime_wasi::{WasiView as _, cli::WasiCliView as _, filesystem::WasiFilesystemView as _, p2};
 use wasmtime_wasi_config::WasiConfig;
 
-use crate::{capability, engine::Engine, state::State};
+use crate::{capability, deterministic, engine::Engine, state::State};
 
 /// What opens an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -272,6 +272,7 @@ fn base(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     use wasmtime_wasi::{cli::WasiCli, filesystem::WasiFilesystem, random::WasiRandom};
     // wasi:io, wasi:clocks, wasi:random/random and the standard streams.
     p2::add_to_linker_proxy_interfaces_async(linker)?;
+    deterministic::add_to_linker(linker)?;
     random::insecure::add_to_linker::<State, WasiRandom>(linker, |state| state.ctx().ctx.random())?;
     random::insecure_seed::add_to_linker::<State, WasiRandom>(linker, |state| state.ctx().ctx.random())?;
     cli::environment::add_to_linker::<State, WasiCli>(linker, State::cli)?;

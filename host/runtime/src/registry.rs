@@ -4,7 +4,7 @@
 //! that it needs. Nothing is compiled, linked or even read before its first call.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
@@ -24,6 +24,8 @@ use animus_core::{
 };
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::{OnceCell, broadcast};
 use wasmtime::component::Component;
 use wasmtime_wasi_config::WasiConfigVariables;
@@ -42,6 +44,13 @@ use crate::{
 
 /// How many events of reloads a slow subscriber may lag behind before it loses the oldest.
 const RELOADS: usize = 64;
+
+/// A generation that a focus keeps.
+#[derive(Deserialize)]
+struct Pin {
+    generation: u64,
+    digest: Option<Digest>,
+}
 
 /// What all snapshots of a host share.
 struct Shared {
@@ -121,6 +130,62 @@ impl Registry {
         slot.snapshot.store(Some(snapshot.clone()));
         lock(&self.shared.codes).retain(|_, code| code.strong_count() > 0);
         Ok(snapshot)
+    }
+
+    /// A snapshot of exactly the generations that a focus began with (`pins`: name → `{generation, digest}`), under the
+    /// grants of today: what an operator has taken back since is gone, and a plugin that awaits a grant is left out.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a plugin or generation that is no longer kept, [`Error::Conflict`] for one of other bytes,
+    /// [`Error::Invalid`] for pins that are none.
+    pub async fn pinned(&self, tenant: &Arc<dyn Tenant>, pins: &Value, ceiling: &Grant) -> Result<Arc<Snapshot>> {
+        self.pinned_with(tenant, pins, ceiling, Vec::new()).await
+    }
+
+    /// The same with other components in place of some: those were prepared here and need not be installed.
+    ///
+    /// # Errors
+    /// As [`Registry::pinned`]; [`Error::NotFound`] for one of a plugin that the focus did not have.
+    pub async fn pinned_with(
+        &self,
+        tenant: &Arc<dyn Tenant>,
+        pins: &Value,
+        ceiling: &Grant,
+        swapped: Vec<store::Plugin>,
+    ) -> Result<Arc<Snapshot>> {
+        let pins: BTreeMap<PluginName, Pin> = serde_json::from_value(pins.clone()).map_err(|error| {
+            Error::Invalid(format!("the plugins that the focus began with cannot be read: {error}"))
+        })?;
+        let revision = tenant.plugins_revision().await?;
+        let mut records = Vec::with_capacity(pins.len());
+        for (name, pin) in pins {
+            let record = tenant.plugin_at(&name, pin.generation).await.map_err(|error| match error {
+                Error::NotFound(why) => Error::NotFound(format!(
+                    "the focus cannot go on with the plugins that it began with: {why}; `animus work retry` begins anew"
+                )),
+                error => error,
+            })?;
+            if pin.digest.is_some_and(|digest| digest != record.digest) {
+                return Err(Error::Conflict(format!(
+                    "generation {} of the plugin '{name}' is not the one that the focus began with: it was removed and \
+                     installed again; `animus work retry` begins anew",
+                    pin.generation
+                )));
+            }
+            records.push(record);
+        }
+        for other in swapped {
+            let there = records.iter_mut().find(|record| record.name == other.name);
+            let there = there.ok_or_else(|| {
+                Error::NotFound(format!(
+                    "the focus began without a plugin '{}', so none can take its place",
+                    other.name
+                ))
+            })?;
+            *there = store::Plugin { granted: there.granted.clone(), state: there.state, ..other };
+        }
+        let current = self.snapshot(tenant.id());
+        Ok(Arc::new(self.build(tenant, ceiling, revision, records, current.as_deref())))
     }
 
     /// The tenant's last snapshot, without asking the store.

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use animus_core::{
     Denial, Error,
     grant::{Capability, Grant, PathGrant, PathMode},
-    services::{CallContext, Principal, Services},
+    services::{CallContext, Principal, Services, VirtualClock},
 };
 use http::Request;
 use wasmtime::component::ResourceTable;
@@ -17,6 +17,7 @@ use wasmtime_wasi_http::{
 
 use crate::{
     bindings::types,
+    deterministic,
     egress::{Egress, Outgoing},
     limits::{Meter, Reached},
     stdio::Capture,
@@ -43,6 +44,8 @@ pub(crate) struct State {
     pub(crate) table: ResourceTable,
     pub(crate) wasi: WasiCtx,
     pub(crate) config: Arc<WasiConfigVariables>,
+    /// The clock of a program that runs again when its focus is resumed.
+    pub(crate) program: Option<Arc<VirtualClock>>,
     /// The first denial of this call, with what the operator can do about it; the guest saw less.
     pub(crate) refusal: Option<Denial>,
     http: WasiHttpCtx,
@@ -72,6 +75,7 @@ impl State {
             wasi: context(&who, &capture, cx)?,
             capture,
             config,
+            program: clock_of(cx),
             refusal: None,
             http: WasiHttpCtx::new(),
             way_out: WayOut::of(&who, egress),
@@ -98,6 +102,7 @@ impl State {
         self.meter.renew(limits);
         self.table.set_max_capacity(usize::try_from(limits.resources).unwrap_or(usize::MAX));
         self.config = config;
+        self.program = clock_of(cx);
         self.refusal = None;
         self.way_out = WayOut::of(&who, egress);
         self.who = who;
@@ -119,10 +124,17 @@ impl State {
     }
 }
 
+fn clock_of(cx: &CallContext) -> Option<Arc<VirtualClock>> {
+    cx.deterministic.as_ref().map(|program| program.clock.clone())
+}
+
 /// The WASI context of `who`: the granted folders, no environment, output into `capture`.
 fn context(who: &Who, capture: &Arc<Capture>, cx: &CallContext) -> Result<WasiCtx, Error> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(capture.stdout()).stderr(capture.stderr()).max_random_size(1 << 20);
+    if let Some(program) = &cx.deterministic {
+        deterministic::apply(&mut wasi, program);
+    }
     open_folders(&mut wasi, who.principal.authority.effective(), cx.workspace.as_deref())?;
     Ok(wasi.build())
 }

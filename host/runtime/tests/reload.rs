@@ -96,6 +96,7 @@ async fn go(snapshot: &Snapshot, args: &str) -> Result<String> {
         parent: None,
         cancel: Default::default(),
         workspace: None,
+        deterministic: None,
         cap: None,
         services: Arc::new(FakeServices::default()),
     };

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ControlPlane, lock};
+use crate::measure;
 
 /// Queued items that name what no faculty of the host is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +36,8 @@ impl ControlPlane {
         for (faculty, now) in found {
             let then = before.get(&faculty).map_or(0, |then| then.items);
             if now.items > then {
+                measure::unroutable(self.tenant.id(), &faculty, now.items - then);
                 tracing::warn!(
-                    monotonic_counter.animus.work.unroutable = now.items - then,
                     faculty,
                     items = now.items,
                     "work waits that no faculty here runs; see why: animus work show",

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use animus_core::{
     Error, Result,
+    journal::{EffectKind, Intent},
     services::Principal,
-    skill::{Author, DEFAULT_SOURCE, Policy, SKILL_FILE, Search, Skill, SkillFiles, SkillName, Triggers},
+    skill::{Author, DEFAULT_SOURCE, Policy, SKILL_FILE, Search, Skill, SkillFiles, SkillName, Triggers, Workshop},
     tool::{Annotations, Output, Tool},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use super::engine_tools::{READS, parse, tool};
@@ -103,13 +104,16 @@ struct Discover {
 
 async fn discover(focus: &Focus, by: &Principal, args: &Map<String, Value>) -> Result<String> {
     let Discover { query, work_type } = parse("discover_skills", args)?;
-    let Some(workshop) = focus.workshop() else { return Ok(String::new()) };
-    let faculty = by.authority.plugin().as_str();
-    let search = Search { query: query.as_deref(), faculty: Some(faculty), work_type: work_type.as_deref() };
-    let found = workshop.catalog().await?.search(&search);
-    let lines = found.iter().take(MOST_LINES).enumerate().map(|(n, line)| format!("{}. {line}\n", n + 1));
-    let text: String = lines.collect();
-    Ok(if text.is_empty() { "no skill matches".to_owned() } else { text })
+    let Some(workshop) = focus.workshop().cloned() else { return Ok(String::new()) };
+    let faculty = by.authority.plugin().to_string();
+    look(focus, by, "discover_skills", args, async move {
+        let search = Search { query: query.as_deref(), faculty: Some(&faculty), work_type: work_type.as_deref() };
+        let found = workshop.catalog().await?.search(&search);
+        let lines = found.iter().take(MOST_LINES).enumerate().map(|(n, line)| format!("{}. {line}\n", n + 1));
+        let text: String = lines.collect();
+        Ok(if text.is_empty() { "no skill matches".to_owned() } else { text })
+    })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -125,11 +129,15 @@ async fn activate(focus: &Focus, by: &Principal, args: &Map<String, Value>) -> R
     if new.is_empty() {
         return Ok(format!("the skill '{name}' is active already"));
     }
-    let names: Vec<_> = new.iter().map(|skill| skill.name.as_str()).collect();
-    let Some(workshop) = focus.workshop() else { return Ok(String::new()) };
-    let catalog = workshop.catalog().await?;
-    let entry = catalog.get(&name)?;
-    let files: Vec<_> = entry.files.iter().map(|(path, _)| path).filter(|path| *path != SKILL_FILE).collect();
+    let names: Vec<_> = new.iter().map(SkillName::as_str).collect();
+    let Some(workshop) = focus.workshop().cloned() else { return Ok(String::new()) };
+    let files = look(focus, by, "list_skill_files", args, async move {
+        let catalog = workshop.catalog().await?;
+        let entry = catalog.get(&name)?;
+        let files = entry.files.iter().map(|(path, _)| path.to_owned()).filter(|path| path != SKILL_FILE);
+        Ok(files.collect::<Vec<_>>())
+    })
+    .await?;
     let files = if files.is_empty() { String::new() } else { format!("; its files: {}", files.join(", ")) };
     Ok(format!("active, see your instructions: {}{files}", names.join(", ")))
 }
@@ -143,13 +151,39 @@ struct ReadFile {
 
 async fn read_file(focus: &Focus, by: &Principal, args: &Map<String, Value>) -> Result<String> {
     let ReadFile { skill_name, path } = parse("read_skill_file", args)?;
-    let Some(workshop) = focus.workshop() else { return Ok(String::new()) };
+    let Some(workshop) = focus.workshop().cloned() else { return Ok(String::new()) };
+    let faculty = by.authority.plugin().to_string();
+    look(focus, by, "read_skill_file", args, async move { file(&*workshop, &faculty, &skill_name, &path).await }).await
+}
+
+/// Looks something up of the skills, which may change: what was found once is what the focus goes on from.
+async fn look<T>(
+    focus: &Focus,
+    by: &Principal,
+    subject: &str,
+    args: &Map<String, Value>,
+    deed: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T>
+where
+    T: Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    let intent = Intent {
+        kind: EffectKind::Host,
+        caller: by.authority.plugin().to_string(),
+        subject: subject.to_owned(),
+        request: Value::Object(args.clone()),
+        parent: by.parent,
+    };
+    focus.observe(intent, deed).await
+}
+
+async fn file(workshop: &dyn Workshop, faculty: &str, skill_name: &str, path: &str) -> Result<String> {
     let catalog = workshop.catalog().await?;
-    let entry = catalog.get(&SkillName::new(&skill_name)?)?;
-    if !entry.skill.is_for(by.authority.plugin().as_str()) {
+    let entry = catalog.get(&SkillName::new(skill_name)?)?;
+    if !entry.skill.is_for(faculty) {
         return Err(Error::NotFound(format!("the skill '{skill_name}' is not for this faculty")));
     }
-    let Some(bytes) = entry.files.get(&path) else {
+    let Some(bytes) = entry.files.get(path) else {
         let known: Vec<_> = entry.files.iter().map(|(path, _)| path).collect();
         return Err(Error::NotFound(format!(
             "the skill '{skill_name}' has no file '{}'; it has {}",
@@ -181,8 +215,12 @@ async fn create(focus: &Focus, by: &Principal, args: &Map<String, Value>) -> Res
     let Create { name, description, content, code, tests, faculties, keywords, findings } =
         parse("create_skill", args)?;
     let name = SkillName::new(&name)?;
-    let Some(workshop) = focus.workshop() else { return Ok(String::new()) };
-    let before = workshop.catalog().await?.get(&name).ok().map(|entry| entry.skill.version);
+    let Some(workshop) = focus.workshop().cloned() else { return Ok(String::new()) };
+    let (of, skills) = (name.clone(), workshop.clone());
+    let before = look(focus, by, "skill_version", &Map::from_iter([("name".into(), json!(name))]), async move {
+        Ok(skills.catalog().await?.get(&of).ok().map(|entry| entry.skill.version))
+    })
+    .await?;
     let skill = Skill {
         faculties,
         auto_activate: !keywords.is_empty(),

@@ -56,7 +56,12 @@ impl Engage<'_> {
         let answers: Vec<_> = stream::iter(calls).buffered(AT_ONCE).collect().await;
 
         let mut results = Vec::with_capacity(requests.len());
-        for (request, mut result) in requests.iter().zip(answers) {
+        for (request, (mut result, is_fresh)) in requests.iter().zip(answers) {
+            if is_fresh {
+                // Here, where they are in the model's order: pages are named by their number, and must have the same names
+                // when the focus is resumed.
+                result.text = self.focus.pages().cut(result.text);
+            }
             if let Some(warning) = self.repeats.note(request, &result) {
                 result.text = format!("{}\n[{warning}]", result.text);
             }
@@ -77,7 +82,8 @@ impl Engage<'_> {
         self.offered.get(name).is_some_and(|tool| tool.annotations.read_only && !tool.annotations.open_world)
     }
 
-    async fn answer_one(&self, request: &ToolUse, verdict: Verdict, stop: &Stop) -> ToolResult {
+    /// The result, and whether it is a new one, as it came from the tool.
+    async fn answer_one(&self, request: &ToolUse, verdict: Verdict, stop: &Stop) -> (ToolResult, bool) {
         let ToolUse { id, name, input } = request;
         let args = match input {
             ToolInput::Malformed { malformed_json } => Value::String(malformed_json.clone()),
@@ -86,6 +92,7 @@ impl Engage<'_> {
         self.focus.tell(Event::ToolStart { id: id.clone(), tool: name.clone(), args });
         content::called(input);
         let begun = Instant::now();
+        let is_fresh = verdict == Verdict::Run;
         let (result, bytes, error) = match verdict {
             Verdict::Cached(result) => {
                 self.focus.notice(format!("'{name}' was answered from cache: it gave the same answer before"));
@@ -97,12 +104,11 @@ impl Engage<'_> {
                 (failure(id, text.to_owned()), text.len(), None)
             }
             Verdict::Run => {
-                let (mut result, error) = match self.call(name, input, stop).await {
+                let (result, error) = match self.call(name, input, stop).await {
                     Ok(output) => (readable(id, output), None),
                     Err(error) => (failure(id, error.for_model()), Some(error)),
                 };
                 let bytes = result.text.len();
-                result.text = self.focus.pages().cut(result.text);
                 if bytes > FIRST_PAGE {
                     self.focus.notice(format!("the result of '{name}' was cut: it has {bytes} bytes"));
                 }
@@ -123,7 +129,7 @@ impl Engage<'_> {
             error,
             elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         });
-        result
+        (result, is_fresh)
     }
 
     async fn call(&self, name: &str, input: &ToolInput, stop: &Stop) -> Result<Output> {

@@ -17,7 +17,7 @@ use animus_core::{
     work::{Disposal, MAX_DEPTH, NewWork, State, Submission, Work, WorkFilter},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,8 @@ use super::{Focus, lock, services::intent};
 
 /// What an event shows of a description, in bytes.
 const SHOWN: usize = 2_000;
+/// How the journal calls a spawn.
+const SPAWN: &str = "spawn";
 /// Entries of a child's ledger that its parent sees, the last ones.
 const ENTRIES: u32 = 200;
 
@@ -61,7 +63,7 @@ impl Focus {
             None => held.clone(),
         };
         let plugin = by.authority.plugin().clone();
-        let intent = intent(by, EffectKind::Child, "spawn", super::bounded(&new));
+        let intent = intent(by, EffectKind::Child, SPAWN, super::bounded(&new, super::REQUEST));
         let focus = self.clone();
         let spawned: Result<Spawned> = self
             .effect(intent, move |acting| async move {
@@ -95,7 +97,7 @@ impl Focus {
                 Ok(Spawned { id, allowance })
             })
             .await;
-        let Spawned { id, allowance } = match spawned {
+        let spawned = match spawned {
             Ok(spawned) => spawned,
             Err(error) => {
                 // There is no child of it, so that the next one may have its place.
@@ -104,12 +106,27 @@ impl Focus {
             }
         };
         // Of a spawn that was answered from the journal, or made before a crash, nothing is set aside yet.
+        self.set_aside_again(&spawned);
+        Ok(spawned.id)
+    }
+
+    /// What a child was given in something that does not happen again, or what became of it there.
+    pub(super) fn remember_child(&self, subject: &str, response: &Value) {
+        if let (SPAWN, Ok(spawned)) = (subject, Spawned::deserialize(response)) {
+            lock(&self.0.children).spawned += 1;
+            self.set_aside_again(&spawned);
+        } else if let Ok(children) = Vec::<Child>::deserialize(response) {
+            self.saw(children);
+        }
+    }
+
+    fn set_aside_again(&self, spawned: &Spawned) {
+        let Spawned { id, allowance } = *spawned;
         let known = lock(&self.0.children).held.contains_key(&id);
         if !known {
             let reservation = self.0.spending.reserve(amount(allowance)).ok();
             lock(&self.0.children).held.insert(id, reservation);
         }
-        Ok(id)
     }
 
     /// Counts one more spawn, and says how many may still come, this one included.

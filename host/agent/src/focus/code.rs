@@ -11,6 +11,8 @@ use animus_core::{
     limits::Limits,
     services::Principal,
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Focus, lock};
@@ -31,6 +33,16 @@ pub(crate) struct Execution {
     pub(crate) session: Option<String>,
     /// The longest that it may take by the clock, in milliseconds; the limits of the grants where none.
     pub(crate) wall_ms: Option<u64>,
+}
+
+/// What came of a run, as the journal keeps it: with what the next run of its session needs.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    #[serde(flatten)]
+    ran: Ran,
+    /// Base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
 }
 
 /// What earlier runs left, by who ran them, interpreter and name.
@@ -66,23 +78,27 @@ impl Focus {
         let key = session.map(|session| (caller.clone(), interpreter.clone(), session));
         program.state = key.as_ref().map(|key| lock(&self.0.sessions).state(key)).transpose()?;
         let intent = Intent {
-            kind: EffectKind::Tool,
+            kind: EffectKind::Code,
             caller,
             subject: SUBJECT.to_owned(),
-            request: super::bounded(&request),
+            request: super::bounded(&request, super::REQUEST),
             parent: by.parent,
         };
         let (focus, depth) = (self.clone(), by.depth.saturating_add(1));
-        let mut ran = self
+        let Kept { ran, state } = self
             .effect(intent, move |acting| async move {
                 let cx = focus.call_context(depth, acting.seq, acting.cancel);
                 let begun = Instant::now();
                 let ran = focus.plugins().run_code(&cx, &interpreter, &authority, program).await;
                 measure::executed(focus.cx().tenant.id(), &interpreter, begun.elapsed(), ran.as_ref());
-                ran
+                let mut ran = ran?;
+                let state = ran.state.take().map(|state| BASE64_STANDARD.encode(state));
+                Ok(Kept { ran, state })
             })
             .await?;
-        if let (Some(key), Some(state)) = (key, ran.state.take()) {
+        if let (Some(key), Some(state)) = (key, state) {
+            let state = BASE64_STANDARD.decode(state);
+            let state = state.map_err(|error| Error::internal("the journal holds a broken session", &error))?;
             lock(&self.0.sessions).0.insert(key, state);
         }
         Ok(ran)

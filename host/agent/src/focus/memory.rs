@@ -101,8 +101,10 @@ impl Focus {
     pub(super) async fn recall_memories(&self, by: &Principal, mut query: Query) -> Result<Vec<Hit>> {
         query.checked_limit()?;
         measure::memory(self.cx().tenant.id(), "recall");
+        let intent = intent(by, EffectKind::Memory, "recall", json!(query));
         query.embedding = self.embedded(by, &query.text).await?;
-        Ok(self.cx().tenant.memory_recall(query).await?.hits)
+        let tenant = self.cx().tenant.clone();
+        self.observe(intent, async move { Ok(tenant.memory_recall(query).await?.hits) }).await
     }
 
     pub(super) async fn update_memory(

@@ -8,11 +8,11 @@ use animus_core::{
     services::Principal,
 };
 use futures::{StreamExt as _, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Acting, Focus, services::intent};
+use super::{Acting, Course, Focus, services::intent};
 use crate::{
     charge::Charge,
     content,
@@ -57,7 +57,13 @@ impl Focus {
     }
 
     fn reserve(&self, conversation: &Conversation, model: &ModelInfo) -> Result<Prepared> {
-        let charge = Charge::reserve(&self.0.spending, conversation, model)?;
+        let (frame, weight) = (conversation.frame(), conversation.weight());
+        // What was paid for is not asked for again.
+        let charge = if self.has_answer(&frame.model, &asked(frame.max_tokens, conversation.len(), weight)) {
+            Charge::answered(conversation)
+        } else {
+            Charge::reserve(&self.0.spending, conversation, model)?
+        };
         let label = model.models.first().cloned().unwrap_or_default();
         Ok(Prepared { request: conversation.request(), weight: conversation.weight(), charge, label })
     }
@@ -102,10 +108,21 @@ impl Focus {
                 () = pieces.closed() => Err(Error::Cancelled),
             }
         };
-        let deed = self.clone().perform(intent, self.0.cancel.child_token(), call);
-        let over = self.0.cancel.clone();
+        // Asked for here, in the program's own order.
+        let course = self.course(&intent);
+        let (focus, over) = (self.clone(), self.0.cancel.clone());
         self.0.tasks.spawn(async move {
-            let ending = deed.await.map(StreamEvent::Done);
+            let answer = async {
+                match course? {
+                    Course::Answered(answer) => {
+                        let response: Response = focus.answer(&intent, *answer).await?;
+                        let _ = reader.send(Ok(StreamEvent::Text(response.message.text()))).await;
+                        Ok(response)
+                    }
+                    course => focus.clone().perform(intent, course, focus.0.cancel.child_token(), call).await,
+                }
+            };
+            let ending = answer.await.map(StreamEvent::Done);
             tokio::select! {
                 biased;
                 // A reader that is gone needs no ending.
@@ -196,16 +213,19 @@ fn failed(charge: Charge, chat: &Chat, error: Error) -> Error {
     error
 }
 
+fn llm_intent(by: &Principal, prepared: &Prepared) -> Intent {
+    let Prepared { request, weight, .. } = prepared;
+    intent(by, EffectKind::Llm, &request.model, asked(request.max_tokens, request.messages.len(), *weight))
+}
+
 /// The whole conversation would make the journal grow with the square of its length, so the intent holds its digest:
 /// the messages can be rebuilt from the answers before it.
-fn llm_intent(by: &Principal, prepared: &Prepared) -> Intent {
-    let Prepared { request, weight, charge, .. } = prepared;
-    let digest = json!({
+fn asked(max_tokens: Option<u32>, messages: usize, weight: Weight) -> Value {
+    json!({
         "sha256": weight.digest,
         "bytes": weight.bytes,
-        "messages": request.messages.len(),
-        "max_tokens": request.max_tokens,
-        "estimated_tokens": charge.estimate(),
-    });
-    intent(by, EffectKind::Llm, &request.model, digest)
+        "messages": messages,
+        "max_tokens": max_tokens,
+        "estimated_tokens": weight.tokens,
+    })
 }

@@ -48,8 +48,14 @@ impl Services for Focus {
         Ok(self.append(by, entry_type, content).await?.seq)
     }
 
-    async fn ledger_read(&self, _: &Principal, filter: Filter) -> Result<Vec<Entry>> {
-        self.cx().tenant.ledger_read(self.0.work, filter).await
+    async fn ledger_read(&self, by: &Principal, filter: Filter) -> Result<Vec<Entry>> {
+        let (tenant, work) = (self.cx().tenant.clone(), self.0.work);
+        let request = json!({ "type": filter.entry_type, "last_n": filter.last_n });
+        self.observe(
+            intent(by, EffectKind::Ledger, "read", request),
+            async move { tenant.ledger_read(work, filter).await },
+        )
+        .await
     }
 
     async fn memory_store(&self, by: &Principal, content: String, kind: String, tags: Vec<String>) -> Result<MemoryId> {
@@ -64,13 +70,17 @@ impl Services for Focus {
         self.update_memory(by, id, content, from).await
     }
 
-    async fn memory_versions(&self, _: &Principal, id: MemoryId) -> Result<Vec<memory::Version>> {
-        self.cx().tenant.memory_versions(id).await
+    async fn memory_versions(&self, by: &Principal, id: MemoryId) -> Result<Vec<memory::Version>> {
+        let tenant = self.cx().tenant.clone();
+        let intent = intent(by, EffectKind::Memory, "versions", json!({ "id": id }));
+        self.observe(intent, async move { tenant.memory_versions(id).await }).await
     }
 
-    async fn memory_get(&self, _: &Principal, id: MemoryId) -> Result<memory::Memory> {
-        measure::memory(self.cx().tenant.id(), "get");
-        self.cx().tenant.memory_get(id).await
+    async fn memory_get(&self, by: &Principal, id: MemoryId) -> Result<memory::Memory> {
+        let tenant = self.cx().tenant.clone();
+        measure::memory(tenant.id(), "get");
+        let intent = intent(by, EffectKind::Memory, "get", json!({ "id": id }));
+        self.observe(intent, async move { tenant.memory_get(id).await }).await
     }
 
     async fn memory_forget(&self, by: &Principal, id: MemoryId) -> Result<()> {
@@ -127,11 +137,11 @@ impl Services for Focus {
 
     async fn effect_begin(&self, _: &Principal, intent: Intent) -> Result<u64> {
         // Without a journal every effect is number 0, which nothing looks up.
-        self.begin(intent).await.map(Option::unwrap_or_default)
+        self.begin_request(intent).await
     }
 
     async fn effect_end(&self, by: &Principal, seq: u64, outcome: Outcome) -> Result<()> {
-        self.end(seq, name(by), outcome).await
+        self.end_request(seq, name(by), outcome).await
     }
 
     async fn secret(&self, _: &Principal, handle: &str) -> Result<SecretValue> {

@@ -1,21 +1,25 @@
 //! The skills of a focus: which are active, and those that it makes.
 
-use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    sync::{Arc, Mutex},
+};
 
 use animus_core::{
     Error, Result,
     authority::Authority,
     code::Module,
-    event::Event,
     grant::Grant,
+    id::PluginName,
     journal::{EffectKind, Intent},
     services::Principal,
-    skill::{Activation, AutoRequest, Catalog, SkillFiles, SkillName, SkillOrigin, SkillState, Workshop},
+    skill::{Activation, AutoRequest, Catalog, How, Serving, SkillFiles, SkillName, SkillOrigin, SkillState, Workshop},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Focus, lock, plugins::With};
+use super::{Focus, lock, plugins::With, services::intent};
 use crate::measure;
 
 /// How the journal calls the making of a skill.
@@ -28,8 +32,25 @@ pub(super) struct Active {
     modules: Vec<Module>,
 }
 
+/// A skill as it becomes active: all that the focus needs of it, whatever becomes of the skill itself.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct InForce {
+    name: SkillName,
+    version: u64,
+    prompt: Arc<str>,
+    how: How,
+    modules: Vec<Module>,
+}
+
+/// What was found to begin with.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Oriented {
+    skills: Vec<InForce>,
+    notices: Vec<String>,
+}
+
 /// A skill that was made, as the model and the journal read it.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Made {
     pub(crate) skill: String,
     pub(crate) version: u64,
@@ -39,6 +60,9 @@ pub(crate) struct Made {
     pub(crate) tests: usize,
     /// The tools that it offers from now on, by full name.
     pub(crate) tools: Vec<String>,
+    /// The plugin that it was compiled into, where it serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plugin: Option<(PluginName, u64)>,
 }
 
 impl Focus {
@@ -61,81 +85,108 @@ impl Focus {
         lock(&self.0.active).modules.clone()
     }
 
-    /// Activates the skills whose triggers match the work. What is wrong with one is told and holds up nothing.
-    pub(crate) async fn orient(&self, by: &Principal, prompt: &str) -> Result<()> {
-        let Some(workshop) = self.workshop() else { return Ok(()) };
+    /// Finds the skills whose triggers match the work, and notes that they become active. What is wrong with one is told
+    /// and holds up nothing.
+    pub(crate) async fn orient(&self, faculty: &str, prompt: &str) -> Result<Oriented> {
+        let Some(workshop) = self.workshop() else { return Ok(Oriented::default()) };
+        let config = self.0.cx.faculty.orient;
         let catalog = workshop.catalog().await?;
-        if catalog.entries().len() == 0 {
-            return Ok(());
+        if catalog.entries().len() == 0 || !config.auto_activate_skills {
+            return Ok(Oriented::default());
         }
-        let _one_at_a_time = self.0.activating.lock().await;
         let rules = workshop.rules();
         let work = self.0.cx.tenant.work(self.0.work).await?;
         let auto = catalog.auto(&AutoRequest {
-            faculty: by.authority.plugin().as_str(),
+            faculty,
             description: prompt,
             params: &work.params,
-            cap: rules.max_auto,
+            cap: rules.max_auto.min(usize::try_from(config.max_auto_activated).unwrap_or(usize::MAX)),
             max_tokens: rules.max_prompt_tokens,
         });
-        for notice in &auto.notices {
-            self.notice(notice.to_string());
+        let notices = auto.notices.iter().map(ToString::to_string).collect();
+        Ok(Oriented { skills: self.record_activations(&catalog, auto.active).await?, notices })
+    }
+
+    /// Held while skills become active.
+    pub(crate) async fn activating(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.activating.lock().await
+    }
+
+    /// What [`Focus::orient`] found is active from now on.
+    pub(crate) fn settle_in(&self, oriented: Oriented) {
+        for notice in oriented.notices {
+            self.notice(notice);
         }
-        self.put_in_force(&catalog, auto.active).await
+        self.put_in_force(oriented.skills);
     }
 
     /// Activates a skill and what it depends on; gives the names of those that were not active.
-    pub(crate) async fn activate(&self, by: &Principal, name: &SkillName) -> Result<Vec<Activation>> {
-        let workshop = self.workshop().ok_or_else(none)?;
-        let catalog = workshop.catalog().await?;
+    pub(crate) async fn activate(&self, by: &Principal, name: &SkillName) -> Result<Vec<SkillName>> {
+        let workshop = self.workshop().ok_or_else(none)?.clone();
         let _one_at_a_time = self.0.activating.lock().await;
-        let (active, used) = {
-            let active = lock(&self.0.active);
-            let names: BTreeSet<_> = active.skills.iter().map(|skill| skill.name.clone()).collect();
-            (names, active.skills.iter().map(Activation::tokens).sum::<u64>())
-        };
-        let new = catalog.activate(name, Some(by.authority.plugin().as_str()), &active)?;
-        let tokens = new.iter().map(Activation::tokens).sum::<u64>();
-        let most = workshop.rules().max_prompt_tokens;
-        if used.saturating_add(tokens) > most {
-            return Err(Error::BudgetExhausted(format!(
-                "the skill '{name}' takes about {tokens} tokens of prompt, and of {most} are {used} taken"
-            )));
-        }
-        self.put_in_force(&catalog, new.clone()).await?;
-        Ok(new)
+        let request = json!({ "skill_name": name });
+        let (focus, name, faculty) = (self.clone(), name.clone(), by.authority.plugin().to_string());
+        let activated = self
+            .observe(intent(by, EffectKind::Host, "activate_skill", request), async move {
+                let catalog = workshop.catalog().await?;
+                let (active, used) = {
+                    let active = lock(&focus.0.active);
+                    let names: BTreeSet<_> = active.skills.iter().map(|skill| skill.name.clone()).collect();
+                    (names, active.skills.iter().map(Activation::tokens).sum::<u64>())
+                };
+                let new = catalog.activate(&name, Some(&faculty), &active)?;
+                let tokens = new.iter().map(Activation::tokens).sum::<u64>();
+                let most = workshop.rules().max_prompt_tokens;
+                if used.saturating_add(tokens) > most {
+                    return Err(Error::BudgetExhausted(format!(
+                        "the skill '{name}' takes about {tokens} tokens of prompt, and of {most} are {used} taken"
+                    )));
+                }
+                focus.record_activations(&catalog, new).await
+            })
+            .await?;
+        let names = activated.iter().map(|skill| skill.name.clone()).collect();
+        self.put_in_force(activated);
+        Ok(names)
     }
 
-    /// Whoever calls it holds `activating`.
-    async fn put_in_force(&self, catalog: &Catalog, new: Vec<Activation>) -> Result<()> {
-        for skill in new {
-            // A faculty may engage again, and the same words trigger the same skills.
-            if lock(&self.0.active).skills.iter().any(|active| active.name == skill.name) {
+    /// Collects what becomes active, and has the store note it. A faculty may engage again, and the same words trigger the
+    /// same skills.
+    async fn record_activations(&self, catalog: &Catalog, new: Vec<Activation>) -> Result<Vec<InForce>> {
+        let mut in_force = Vec::new();
+        for Activation { name, version, prompt, how } in new {
+            if lock(&self.0.active).skills.iter().any(|active| active.name == name) {
                 continue;
             }
-            let entry = catalog.get(&skill.name)?;
+            let entry = catalog.get(&name)?;
             let mut modules = Vec::new();
             if let Some(code) = entry.files.code(&entry.skill)? {
                 let (path, source) = code.source;
                 let stem = path.rsplit('/').next().and_then(|file| file.strip_suffix(".py"));
-                let own = stem.map(|stem| (format!("skills.{}.scripts.{stem}", skill.name.snake()), source));
+                let own = stem.map(|stem| (format!("skills.{}.scripts.{stem}", name.snake()), source));
                 let all = code.modules.iter().map(|(name, source)| (name.clone(), *source)).chain(own);
                 modules.extend(all.map(|(name, source)| Module { name, source: source.to_owned() }));
             }
-            self.0
-                .cx
-                .tenant
-                .skill_activated(self.0.work, self.0.lease.focus, &skill.name, skill.version, skill.how)
-                .await?;
-            measure::skill_activated(self.0.cx.tenant.id(), skill.name.as_str(), skill.how.as_str());
-            self.notice(format!("the skill '{}' is active ({})", skill.name, skill.how));
-            let mut active = lock(&self.0.active);
-            active.modules.extend(modules);
-            active.skills.push(skill);
-            drop(active);
+            self.0.cx.tenant.skill_activated(self.0.work, self.0.lease.focus, &name, version, how).await?;
+            in_force.push(InForce { name, version, prompt, how, modules });
+        }
+        Ok(in_force)
+    }
+
+    fn put_in_force(&self, new: Vec<InForce>) {
+        for InForce { name, version, prompt, how, modules } in new {
+            {
+                let mut active = lock(&self.0.active);
+                if active.skills.iter().any(|active| active.name == name) {
+                    continue;
+                }
+                active.modules.extend(modules);
+                active.skills.push(Activation { name: name.clone(), version, prompt, how });
+            }
+            measure::skill_activated(self.0.cx.tenant.id(), name.as_str(), how.as_str());
+            self.notice(format!("the skill '{name}' is active ({how})"));
             self.gained();
         }
-        Ok(())
     }
 
     /// Makes a skill as `by`, journaled as one effect. Where it serves at once, this focus can call its tools from now on.
@@ -151,35 +202,49 @@ impl Focus {
         };
         let authority = self.derivable(&by.authority)?;
         let (focus, depth) = (self.clone(), by.depth.saturating_add(1));
-        self.effect(intent, move |acting| async move {
-            let cx = focus.call_context(depth, acting.seq, acting.cancel);
-            let pinned = focus.plugins();
-            let created = workshop.create(&cx, &*pinned, &authority, files, origin).await?;
-            let mut tools = Vec::new();
-            if let Some(serving) = created.plugin {
-                tools = serving.tools;
-                // Several may be made at the same time: each joins what the others left.
-                let mut plugins = lock(&focus.0.plugins);
-                *plugins = Arc::new(With::new(plugins.clone(), serving.plugins, serving.name)?);
-                drop(plugins);
-                focus.gained();
-            }
-            measure::skill_created(focus.cx().tenant.id(), created.record.created_by.as_str());
-            let name = created.record.name;
-            let pending = created.record.state == SkillState::Pending;
-            let what = if pending { "waits for approval: animus skill approve" } else { "serves" };
-            focus.tell(Event::Notice {
-                text: format!("the skill '{name}' (version {}) {what}", created.record.version),
-            });
-            Ok(Made {
-                skill: name.to_string(),
-                version: created.record.version,
-                pending,
-                tests: created.tests.len(),
-                tools,
+        let (fresh, serves) = (Arc::new(Mutex::new(None)), workshop.clone());
+        let serving = fresh.clone();
+        let made = self
+            .effect(intent, move |acting| async move {
+                let cx = focus.call_context(depth, acting.seq, acting.cancel);
+                let pinned = focus.plugins();
+                let created = workshop.create(&cx, &*pinned, &authority, files, origin).await?;
+                measure::skill_created(focus.cx().tenant.id(), created.record.created_by.as_str());
+                let generation = created.record.plugin_generation;
+                let (name, pending) = (created.record.name, created.record.state == SkillState::Pending);
+                let mut made = Made {
+                    skill: name.to_string(),
+                    version: created.record.version,
+                    pending,
+                    tests: created.tests.len(),
+                    tools: Vec::new(),
+                    plugin: None,
+                };
+                if let Some(plugin) = created.plugin {
+                    made.tools.clone_from(&plugin.tools);
+                    made.plugin = generation.map(|generation| (plugin.name.clone(), generation));
+                    *lock(&fresh) = Some(plugin);
+                }
+                let what = if pending { "waits for approval: animus skill approve" } else { "serves" };
+                focus.notice(format!("the skill '{name}' (version {}) {what}", created.record.version));
+                Ok(made)
             })
-        })
-        .await
+            .await?;
+        let fresh = lock(&serving).take();
+        let plugin = match (fresh, &made.plugin) {
+            (Some(fresh), _) => Some(fresh),
+            // Made before this focus changed hosts.
+            (None, Some((name, generation))) => Some(serves.serving(name, *generation).await?),
+            (None, None) => None,
+        };
+        if let Some(Serving { name, plugins: newer, .. }) = plugin {
+            // Several may be made at the same time: each joins what the others left.
+            let mut plugins = lock(&self.0.plugins);
+            *plugins = Arc::new(With::new(plugins.clone(), newer, name)?);
+            drop(plugins);
+            self.gained();
+        }
+        Ok(made)
     }
 
     /// What may be derived from a plugin's authority in this run: a run that was narrowed passes on no more than it has.

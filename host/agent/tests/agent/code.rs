@@ -72,7 +72,7 @@ async fn code_runs_as_the_faculty_and_what_it_calls_is_journaled_inside_the_run(
     assert_eq!(bench.last_results()[0].text, "read text");
     let journal = bench.tenant.journal();
     let run = journal.iter().find(|record| record.intent.subject == "execute_code").unwrap();
-    assert_eq!((run.intent.kind, run.intent.caller.as_str()), (EffectKind::Tool, "assistant"));
+    assert_eq!((run.intent.kind, run.intent.caller.as_str()), (EffectKind::Code, "assistant"));
     let inside = journal.iter().find(|record| record.intent.subject == "fs.read").unwrap();
     assert_eq!((inside.intent.parent, inside.intent.caller.as_str()), (Some(run.seq), "assistant"));
 }

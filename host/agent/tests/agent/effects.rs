@@ -100,13 +100,16 @@ async fn the_journal_holds_the_whole_answer_of_a_model_and_the_digest_of_what_it
 }
 
 #[tokio::test]
-async fn an_answer_too_large_for_the_journal_is_kept_as_size_and_digest() {
-    let plugins = FakePlugins::new().tool("fs.read", READS, |_, _| async { text("x".repeat(300_000)) }.boxed());
-    let bench = Bench::new(Script::of([call("fs.read", json!({})), says("ok")]), plugins);
+async fn an_answer_is_kept_whole_and_a_large_request_as_size_and_digest() {
+    let plugins = FakePlugins::new().tool("fs.read", READS, |_, _| async { text("x".repeat(5 << 20)) }.boxed());
+    let large = json!({ "path": "y".repeat(300_000) });
+    let bench = Bench::new(Script::of([call("fs.read", large), says("ok")]), plugins);
     bench.run().await;
     let record = bench.tenant.journal().into_iter().find(|r| r.intent.kind == EffectKind::Tool).unwrap();
+    let request = record.intent.request;
+    assert_eq!((&request["cut"], request["bytes"].as_u64().unwrap() > 300_000), (&json!(true), true));
     let Some(Outcome::Ok { response }) = record.outcome else { panic!("it went well") };
-    assert_eq!((&response["cut"], response["bytes"].as_u64().unwrap() > 300_000), (&json!(true), true));
+    assert_eq!(response["text"].as_str().unwrap().len(), 5 << 20, "a resumed focus needs all of it");
 }
 
 #[tokio::test]

@@ -17,5 +17,6 @@ mod effects;
 mod engage;
 mod growth;
 mod pairing;
+mod resume;
 mod runs;
 mod support;

@@ -5,6 +5,7 @@ mod completions;
 mod doctor;
 mod exec;
 mod faculty;
+mod focus;
 mod ledger;
 mod memory;
 mod model;
@@ -77,6 +78,8 @@ enum Command {
     Plugin(plugin::Plugin),
     /// List and call the tools of installed plugins
     Tool(tool::Tool),
+    /// Look at single runs of work, and run them again against their journals
+    Focus(focus::Focus),
     /// What a piece of work planned, found, decided and did
     Ledger(ledger::Ledger),
     /// What outlives a piece of work
@@ -107,6 +110,7 @@ impl Command {
             Self::Faculty(faculty) => faculty.run(cx).await,
             Self::Plugin(plugin) => plugin.run(cx).await,
             Self::Tool(tool) => tool.run(cx).await,
+            Self::Focus(focus) => focus.run(cx).await,
             Self::Ledger(ledger) => ledger.run(cx).await,
             Self::Memory(memory) => memory.run(cx).await,
             Self::Skill(skill) => skill.run(cx).await,
@@ -142,8 +146,10 @@ fn execute(cli: Cli, out: &Out) -> Result<Exit> {
     let home = Home::open(cli.global.home)?;
     // A file that cannot be read is told by every command that needs it.
     let settings = config::telemetry(home.path()).unwrap_or_default();
-    let telemetry = Telemetry::start(Wants { settings, prometheus: false, continues: true }, runtime.handle(), out)?;
-    let exit = runtime.block_on(cli.command.run(&Context::new(out.clone(), home)));
+    let serves = matches!(cli.command, Command::Serve(_));
+    let wants = Wants { settings, prometheus: serves, continues: !serves };
+    let telemetry = Telemetry::start(wants, runtime.handle(), out)?;
+    let exit = runtime.block_on(cli.command.run(&Context::new(out.clone(), home, telemetry.scrape())));
     telemetry.finish();
     // A thread that still reads standard input must not keep the process.
     runtime.shutdown_background();

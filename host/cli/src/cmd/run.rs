@@ -95,7 +95,7 @@ impl Run {
 }
 
 /// The event `done` has already told why.
-fn exit(report: RunReport) -> Exit {
+pub(super) fn exit(report: RunReport) -> Exit {
     match (report.success(), report.error) {
         (true, _) => Exit::Done,
         (false, Some(error)) => Fault::from(error).exit(),

@@ -87,8 +87,9 @@ impl Outfit for Hosted {
         Ok(registry.refresh(&self.tenant, &self.ceiling).await?)
     }
 
-    async fn plugins_of(&self, _: &Value) -> Result<Arc<dyn PluginSet>> {
-        self.plugins().await
+    async fn plugins_of(&self, pinned: &Value) -> Result<Arc<dyn PluginSet>> {
+        let registry = self.cx.registry().await.map_err(Fault::into_error)?;
+        Ok(registry.pinned(&self.tenant, pinned, &self.ceiling).await?)
     }
 
     async fn faculties(&self) -> Result<Arc<Faculties>> {

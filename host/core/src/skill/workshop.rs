@@ -82,4 +82,10 @@ pub trait Workshop: Send + Sync {
         files: SkillFiles,
         origin: SkillOrigin,
     ) -> Result<Created>;
+
+    /// A plugin that a skill was compiled into, in the generation that served when it was made.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] for a generation that is no longer kept.
+    async fn serving(&self, plugin: &PluginName, generation: u64) -> Result<Serving>;
 }

@@ -302,6 +302,13 @@ impl Workshop for Forge {
         };
         Ok(Created { record, tests, plugin })
     }
+
+    async fn serving(&self, plugin: &PluginName, generation: u64) -> Result<Serving> {
+        let pins = json!({ plugin.as_str(): { "generation": generation } });
+        let plugins = self.registry.pinned(&self.tenant, &pins, &self.ceiling).await?;
+        let tools = plugins.tools().iter().map(|tool| tool.name.clone()).collect();
+        Ok(Serving { name: plugin.clone(), tools, plugins })
+    }
 }
 
 /// What the source of every skill's plugin begins with.

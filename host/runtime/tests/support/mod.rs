@@ -85,6 +85,7 @@ impl Host {
             parent: None,
             cancel: Default::default(),
             workspace: Some(self.dir.path().to_owned()),
+            deterministic: None,
             cap: None,
             services: self.services.clone(),
         }
@@ -156,6 +157,9 @@ impl Plugins for FakeTenant {
         Ok(self.plugins.lock().unwrap().clone())
     }
     async fn plugin(&self, _: &PluginName) -> Result<Plugin> {
+        no()
+    }
+    async fn plugin_at(&self, _: &PluginName, _: u64) -> Result<Plugin> {
         no()
     }
     async fn plugin_generations(&self, _: &PluginName) -> Result<Vec<Generation>> {
@@ -513,6 +517,7 @@ impl Services for FakeServices {
                     parent: None,
                     cancel: Default::default(),
                     workspace: None,
+                    deterministic: None,
                     cap: None,
                     services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
                 };
@@ -529,6 +534,7 @@ impl Services for FakeServices {
             parent: None,
             cancel: Default::default(),
             workspace: None,
+            deterministic: None,
             cap: None,
             services: Arc::new(Self { snapshot: Mutex::new(Arc::downgrade(&snapshot)), ..Self::default() }),
         };

@@ -217,6 +217,22 @@ impl Plugins for Handle {
         self.plugin_in(&mut tx, name).await
     }
 
+    async fn plugin_at(&self, name: &PluginName, generation: u64) -> Result<Plugin> {
+        let mut tx = self.tx().await?;
+        let row = sqlx::query(
+            "SELECT g.*, p.granted FROM plugin_generations AS g JOIN plugins AS p USING (tenant, name)
+             WHERE tenant = $1 AND name = $2 AND g.generation = $3",
+        )
+        .bind(self.t())
+        .bind(name.as_str())
+        .bind(signed(generation))
+        .fetch_optional(&mut *tx)
+        .await
+        .during(format_args!("read generation {generation} of the plugin '{name}'"))?;
+        let what = || missing("generation", format_args!("{generation} of the plugin '{name}'"));
+        plugin(&row.ok_or_else(what)?)
+    }
+
     async fn plugin_generations(&self, name: &PluginName) -> Result<Vec<Generation>> {
         let mut tx = self.tx().await?;
         let rows = sqlx::query(

@@ -206,6 +206,21 @@ impl Plugins for Handle {
         self.plugin_in(&mut reader, name).await
     }
 
+    async fn plugin_at(&self, name: &PluginName, generation: u64) -> Result<Plugin> {
+        let row = sqlx::query(
+            "SELECT g.*, p.granted FROM plugin_generations AS g JOIN plugins AS p USING (tenant, name)
+             WHERE tenant = ?1 AND name = ?2 AND g.generation = ?3",
+        )
+        .bind(self.t())
+        .bind(name.as_str())
+        .bind(signed(generation))
+        .fetch_optional(self.pool.readers())
+        .await
+        .during(format_args!("read generation {generation} of the plugin '{name}'"))?;
+        let what = || missing("generation", format_args!("{generation} of the plugin '{name}'"));
+        plugin(&row.ok_or_else(what)?)
+    }
+
     async fn plugin_generations(&self, name: &PluginName) -> Result<Vec<Generation>> {
         let rows = sqlx::query(
             "SELECT g.*, g.generation = p.generation AS serving

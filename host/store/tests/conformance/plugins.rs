@@ -136,6 +136,9 @@ pub(crate) async fn the_last_ten_generations_are_kept(store: Arc<dyn Store>) {
     for n in 1..=12 {
         let artifact = tenant.artifact(&Digest::of(&wasm(n))).await;
         assert_eq!(artifact.is_ok(), n > 2, "{n}");
+        let at = tenant.plugin_at(&name(), n).await.map(|plugin| (plugin.generation, plugin.digest));
+        let kept = if n > 2 { Ok((n, Digest::of(&wasm(n)))) } else { Err("not-found") };
+        assert_eq!(at.map_err(|error| error.class()), kept);
     }
     assert_eq!(class(tenant.plugin_rollback("operator", &name(), Some(2)).await), "not-found");
 }

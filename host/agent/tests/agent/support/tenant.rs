@@ -1,7 +1,7 @@
 //! A store in memory that records the order of what it is told.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     pin::Pin,
     sync::{Arc, Mutex},
 };
@@ -26,6 +26,7 @@ use animus_core::{
     },
 };
 use async_trait::async_trait;
+use futures::FutureExt as _;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, futures::OwnedNotified};
 
@@ -33,6 +34,7 @@ use tokio::sync::{Notify, futures::OwnedNotified};
 struct Kept {
     works: BTreeMap<WorkId, Work>,
     ledger: Vec<Entry>,
+    origins: HashMap<Origin, Entry>,
     journal: Vec<Record>,
     memories: Vec<Memory>,
     audit: Vec<(String, String, String, Value)>,
@@ -44,6 +46,12 @@ struct Kept {
 pub struct FakeTenant {
     id: TenantId,
     kept: Mutex<Kept>,
+    /// How many more writes of the journal go through before the host is gone, and all who waited for it.
+    pub writes_left: Mutex<Option<usize>>,
+    /// Told when the host is gone.
+    pub gone: Notify,
+    /// The token of the lease that may write.
+    pub token: Mutex<u64>,
     /// Makes `focus_end` fail.
     pub cannot_settle: Mutex<bool>,
     changed: Arc<Notify>,
@@ -54,6 +62,9 @@ impl Default for FakeTenant {
         Self {
             id: TenantId::local(),
             kept: Mutex::default(),
+            writes_left: Mutex::default(),
+            gone: Notify::new(),
+            token: Mutex::new(1),
             cannot_settle: Mutex::new(false),
             changed: Arc::default(),
         }
@@ -130,6 +141,53 @@ impl FakeTenant {
 
     pub fn settlement(&self) -> Settlement {
         self.kept.lock().unwrap().settlements.last().unwrap().clone()
+    }
+
+    pub fn memories(&self) -> Vec<Memory> {
+        self.kept.lock().unwrap().memories.clone()
+    }
+
+    /// The host ends after a write of the journal: whoever of it waits for the store waits for ever.
+    async fn counted(&self, lease: Lease) -> Result<()> {
+        if lease.token != *self.token.lock().unwrap() {
+            return Err(Error::Conflict("the lease was lost".into()));
+        }
+        let is_gone = match &mut *self.writes_left.lock().unwrap() {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        };
+        if is_gone {
+            self.gone.notify_one();
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    pub fn only_work(&self) -> WorkId {
+        let kept = self.kept.lock().unwrap();
+        assert_eq!(kept.works.len(), 1);
+        *kept.works.keys().next().unwrap()
+    }
+
+    /// Puts a record into the journal.
+    pub fn push(&self, record: Record) {
+        self.kept.lock().unwrap().journal.push(record);
+    }
+
+    /// Another host takes the running item over.
+    pub fn take_over(&self, work: WorkId) -> Claimed {
+        *self.writes_left.lock().unwrap() = None;
+        // Several may have waited for the host that is gone.
+        let _ = self.gone.notified().now_or_never();
+        let mut token = self.token.lock().unwrap();
+        *token += 1;
+        let work = self.kept.lock().unwrap().works[&work].clone();
+        let lease = Lease { focus: work.focus.unwrap(), token: *token };
+        Claimed { work, lease, plugins: json!({}), began_ms: 0, resumed: true }
     }
 
     /// Notes that something happened, for [`Self::order`].
@@ -311,12 +369,22 @@ impl Hosts for FakeTenant {
 
 #[async_trait]
 impl Ledger for FakeTenant {
-    async fn ledger_append(&self, _: WorkId, entry_type: EntryType, content: &str, _: Option<Origin>) -> Result<Entry> {
+    async fn ledger_append(
+        &self,
+        _: WorkId,
+        entry_type: EntryType,
+        content: &str,
+        origin: Option<Origin>,
+    ) -> Result<Entry> {
         self.happens(format!("append {content}"));
         let mut kept = self.kept.lock().unwrap();
+        if let Some(known) = origin.and_then(|origin| kept.origins.get(&origin)) {
+            return Ok(known.clone());
+        }
         let seq = kept.ledger.len() as u64 + 1;
         let entry = Entry { seq, entry_type, content: content.into(), created_ms: 0 };
         kept.ledger.push(entry.clone());
+        kept.origins.extend(origin.map(|origin| (origin, entry.clone())));
         Ok(entry)
     }
     async fn ledger_read(&self, _: WorkId, filter: Filter) -> Result<Vec<Entry>> {
@@ -329,14 +397,16 @@ impl Ledger for FakeTenant {
 
 #[async_trait]
 impl Journal for FakeTenant {
-    async fn journal_begin(&self, _: Lease, intent: Intent) -> Result<u64> {
+    async fn journal_begin(&self, lease: Lease, intent: Intent) -> Result<u64> {
+        self.counted(lease).await?;
         self.happens(format!("intent {} {}", intent.kind.as_str(), intent.subject));
         let mut kept = self.kept.lock().unwrap();
         let seq = kept.journal.len() as u64 + 1;
         kept.journal.push(Record { seq, intent, outcome: None, started_ms: 0, ended_ms: None });
         Ok(seq)
     }
-    async fn journal_end(&self, _: Lease, seq: u64, outcome: Outcome) -> Result<()> {
+    async fn journal_end(&self, lease: Lease, seq: u64, outcome: Outcome) -> Result<()> {
+        self.counted(lease).await?;
         let mut kept = self.kept.lock().unwrap();
         let record = &mut kept.journal[seq as usize - 1];
         if record.outcome.is_some() {
@@ -372,7 +442,10 @@ impl Memories for FakeTenant {
         self.happens(format!("store {}", new.content));
         let NewMemory { content, kind, tags, source, .. } = new;
         let memory = Memory { id, content, kind, tags, source, version: 1, created_ms: 0, updated_ms: 0 };
-        self.kept.lock().unwrap().memories.push(memory);
+        let mut kept = self.kept.lock().unwrap();
+        if !kept.memories.iter().any(|known| known.id == id) {
+            kept.memories.push(memory);
+        }
         Ok(id)
     }
     async fn memory_recall(&self, _: Query) -> Result<Recalled> {
@@ -422,6 +495,9 @@ impl Plugins for FakeTenant {
         unused()
     }
     async fn plugin(&self, _: &PluginName) -> Result<Plugin> {
+        unused()
+    }
+    async fn plugin_at(&self, _: &PluginName, _: u64) -> Result<Plugin> {
         unused()
     }
     async fn plugin_generations(&self, _: &PluginName) -> Result<Vec<Generation>> {

@@ -1,0 +1,405 @@
+//! A focus whose host ends after any write of its journal goes on elsewhere as if nothing had happened.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use animus_agent::{Focus, RunReport, Terms, run_claimed};
+use animus_core::{
+    Error, Result,
+    budget::Amount,
+    code::{Program, Ran},
+    event::Event,
+    grant::{Grant, LedgerAccess, LlmGrant, MemoryAccess},
+    id::Digest,
+    journal::{EffectKind, Intent, Outcome, Record},
+    ledger::EntryType,
+    llm::{Content, Embeddings, ModelInfo, Models, Request, Response, ResponseStream, Stop, StreamEvent},
+    plugins::FacultyOutcome,
+    services::{CallContext, EngageOptions, Services as _},
+    tool::Annotations,
+    work::{Lease, State},
+};
+use async_trait::async_trait;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Bench, COST, FakePlugins, READS, Script, USAGE, outcome, response, text, tool_use};
+
+/// A model that goes by what it reads, not by how often it was asked.
+#[derive(Default)]
+struct ByTurn {
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Models for ByTurn {
+    fn roles(&self) -> Vec<String> {
+        vec!["default".into()]
+    }
+
+    fn resolve(&self, role: &str) -> Result<ModelInfo> {
+        Script::of([]).resolve(role)
+    }
+
+    async fn stream(&self, request: Request, cancel: CancellationToken) -> Result<ResponseStream> {
+        let response = self.complete(request, cancel).await?;
+        let pieces = [Ok(StreamEvent::Text(response.message.text())), Ok(StreamEvent::Done(response))];
+        Ok(stream::iter(pieces).boxed())
+    }
+
+    async fn embed(&self, _: &str, _: &[String], _: CancellationToken) -> Result<Embeddings> {
+        Err(Error::NotFound("no model of this test embeds".into()))
+    }
+
+    async fn complete(&self, request: Request, _: CancellationToken) -> Result<Response> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let content = match request.messages.len() {
+            1 => vec![
+                tool_use("a", "fs.read", json!({ "path": "a" })),
+                tool_use("b", "fs.write", json!({ "path": "b" })),
+                tool_use("c", "fs.read", json!({ "path": "a" })),
+                tool_use("d", "fs.touch", json!({ "path": "d" })),
+            ],
+            3 => vec![
+                tool_use("e", "execute_code", json!({ "code": "two calls", "session": "s" })),
+                tool_use("f", "ledger_append", json!({ "entry_type": "finding", "content": "water is wet" })),
+            ],
+            5 => vec![tool_use("g", "execute_code", json!({ "code": "two calls", "session": "s" }))],
+            _ => return Ok(response(vec![Content::Text { text: "finished".into() }], Stop::EndTurn)),
+        };
+        Ok(response(content, Stop::ToolUse))
+    }
+}
+
+/// How often each tool ran.
+type Ran_ = Arc<Mutex<BTreeMap<String, usize>>>;
+
+fn plugins(ran: &Ran_) -> FakePlugins {
+    let tool = |name: &'static str| {
+        let ran = ran.clone();
+        move |cx: CallContext, args: serde_json::Value| {
+            assert!(cx.deterministic.is_none(), "a tool has the real clock");
+            *ran.lock().unwrap().entry(format!("{name} {args} {:?}", cx.parent)).or_default() += 1;
+            async move {
+                // The order of what happens at the same time is any.
+                for _ in 0..(args.to_string().len() * 7) % 5 {
+                    tokio::task::yield_now().await;
+                }
+                text(format!("{name} did {args}"))
+            }
+            .boxed()
+        }
+    };
+    let mut plugins = FakePlugins::with_faculty(|cx, by, task| {
+        async move {
+            let services = &cx.services;
+            let began = cx.deterministic.clone().unwrap();
+            services.memory_store(&by, "a fact".into(), "fact".into(), vec![]).await?;
+            let options = EngageOptions {
+                tools: vec!["*".into()],
+                system: format!("seed {:?}, time {:?}", began.seed, began.clock.now()),
+                prompt: task.instruction,
+                ..EngageOptions::default()
+            };
+            let engagement = services.engage(&by, options).await?;
+            let time = format!("the time is {:?}", began.clock.now());
+            services.ledger_append(&by, EntryType::Note, time).await?;
+            let hits = services.memory_recall(&by, Default::default()).await?;
+            services.ledger_append(&by, EntryType::Note, format!("{} memories", hits.len())).await?;
+            Ok(outcome(engagement))
+        }
+        .boxed()
+    });
+    plugins.grant(Grant {
+        tool: ["*".parse().unwrap()].into(),
+        llm: Some(LlmGrant { roles: ["*".parse().unwrap()].into(), max_tokens: 8_192 }),
+        ledger: [LedgerAccess::Append, LedgerAccess::Read].into(),
+        memory: [MemoryAccess::Read, MemoryAccess::Write].into(),
+        interpreter: ["*".parse().unwrap()].into(),
+        ..Grant::default()
+    });
+    let idempotent = Annotations { idempotent: true, ..Annotations::default() };
+    let destructive = Annotations { destructive: true, ..Annotations::default() };
+    plugins
+        .tool("fs.read", READS, tool("fs.read"))
+        .tool("fs.touch", idempotent, tool("fs.touch"))
+        .tool("fs.write", destructive, tool("fs.write"))
+        .interpreter(|cx, by, program: Program| {
+            async move {
+                assert!(cx.deterministic.is_some(), "code runs again when its focus is resumed");
+                let by = animus_core::services::Principal {
+                    tenant: cx.tenant.clone(),
+                    focus: cx.focus,
+                    authority: Arc::new(by),
+                    generation: 1,
+                    digest: animus_core::id::Digest::of(b""),
+                    depth: cx.depth,
+                    parent: cx.parent,
+                };
+                let runs = program.state.map_or(0, |state| state.len());
+                let path = format!("{runs}");
+                let read = cx.services.tool_call(&by, "fs.read", json!({ "path": path }).to_string()).await?;
+                let wrote = cx.services.tool_call(&by, "fs.write", json!({ "path": path }).to_string()).await;
+                let wrote = wrote.map_or_else(|error| error.class().to_owned(), |output| output.text);
+                Ok(Ran { text: format!("{} {wrote}", read.text), state: Some(vec![0; runs + 1]), ..Ran::default() })
+            }
+            .boxed()
+        })
+}
+
+struct Sweep {
+    bench: Bench,
+    ran: Ran_,
+    model: Arc<ByTurn>,
+}
+
+impl Sweep {
+    fn new() -> Self {
+        let (ran, model) = (Ran_::default(), Arc::new(ByTurn::default()));
+        let mut bench = Bench::new(Script::of([]), plugins(&ran));
+        bench.cx.models = model.clone();
+        Self { bench, ran, model }
+    }
+
+    /// Runs until the host is gone after so many writes; none when it came to the end before.
+    async fn until(&self, writes: usize) -> Option<RunReport> {
+        let tenant = &self.bench.tenant;
+        *tenant.writes_left.lock().unwrap() = Some(writes);
+        let work = tenant.submit("assistant", "do it");
+        tokio::select! {
+            report = animus_agent::run(self.bench.cx.clone(), work) => Some(report),
+            () = tenant.gone.notified() => None,
+        }
+    }
+
+    /// Goes on elsewhere; perhaps until that host is gone as well.
+    async fn resume(&self, writes: Option<usize>) -> Option<RunReport> {
+        let tenant = &self.bench.tenant;
+        let work = tenant.only_work();
+        let claimed = tenant.take_over(work);
+        *tenant.writes_left.lock().unwrap() = writes;
+        let mut cx = self.bench.cx.clone();
+        cx.budget = animus_core::budget::Budget::new("run", Default::default());
+        tokio::select! {
+            report = run_claimed(cx, claimed, Terms::default()) => Some(report),
+            () = tenant.gone.notified() => None,
+        }
+    }
+
+    fn journal(&self) -> Vec<Record> {
+        self.bench.tenant.journal()
+    }
+
+    /// What must hold of a focus that came to its end, however often it changed hosts.
+    fn check(&self, report: &RunReport, whole: &RunReport, hosts: usize, point: &str) {
+        let journal = self.journal();
+        assert!(journal.iter().all(|record| record.outcome.is_some()), "{point}: {journal:#?}");
+        let uncertain =
+            journal.iter().any(|r| matches!(&r.outcome, Some(Outcome::Failed { error: Error::Uncertain(_) })));
+        assert_eq!(report.state, State::Completed, "{point}: {report:?} {journal:#?}");
+        assert_eq!((&report.summary, &report.data), (&whole.summary, &whole.data), "{point}: {journal:#?}");
+        assert_eq!(report.ending, whole.ending, "{point}");
+        assert_eq!(report.spent, whole.spent, "{point}: each answer is paid once");
+        let ran = self.ran.lock().unwrap();
+        for (call, times) in ran.iter() {
+            let most = if call.starts_with("fs.write") { 1 } else { hosts };
+            assert!(*times <= most, "{point}: {call} ran {times} times");
+        }
+        assert!(uncertain || ran.keys().filter(|call| call.starts_with("fs.write")).count() == 3, "{point}: {ran:?}");
+        let ledger: Vec<_> = self.bench.tenant.ledger().into_iter().map(|entry| entry.content).collect();
+        assert_eq!(ledger.len(), 3, "{point}: {ledger:?}");
+        assert!(ledger[0] == "water is wet" && ledger[2] == "1 memories", "{point}: {ledger:?}");
+        assert_eq!(self.bench.tenant.memories().len(), 1, "{point}");
+        let asked = self.model.asked.load(Ordering::Relaxed);
+        assert!((4..4 + hosts).contains(&asked), "{point}: {asked} model calls");
+    }
+}
+
+#[tokio::test]
+async fn a_focus_whose_host_ends_after_any_write_comes_to_the_same_end_elsewhere() {
+    let whole = Sweep::new();
+    let report = whole.until(usize::MAX).await.unwrap();
+    whole.check(&report, &report, 1, "whole");
+    assert_eq!(report.spent, Amount { tokens: 4 * USAGE.total(), microusd: 4 * COST });
+    let writes = 2 * whole.journal().len();
+    assert!(writes > 30, "{:#?}", whole.journal());
+    for n in 0..writes {
+        let sweep = Sweep::new();
+        assert!(sweep.until(n).await.is_none(), "{n}");
+        let resumed = sweep.resume(None).await.unwrap();
+        sweep.check(&resumed, &report, 2, &format!("after {n} writes"));
+    }
+}
+
+#[tokio::test]
+async fn a_focus_may_lose_its_host_many_times() {
+    let whole = Sweep::new();
+    let report = whole.until(usize::MAX).await.unwrap();
+    for step in [1, 2, 3, 5] {
+        let sweep = Sweep::new();
+        assert!(sweep.until(step).await.is_none());
+        let mut hosts = 2;
+        let resumed = loop {
+            match sweep.resume(Some(step)).await {
+                Some(report) => break report,
+                None => hosts += 1,
+            }
+            assert!(hosts < 200, "it never ends: {:#?}", sweep.journal());
+        };
+        sweep.check(&resumed, &report, hosts, &format!("every {step} writes"));
+    }
+}
+
+#[tokio::test]
+async fn what_watchers_were_told_is_not_told_again() {
+    let told = |events: Vec<Event>| {
+        let kind = |event: &Event| serde_json::to_value(event).unwrap()["type"].as_str().unwrap().to_owned();
+        let mut counts = BTreeMap::<String, usize>::new();
+        for event in &events {
+            *counts.entry(kind(event)).or_default() += 1;
+        }
+        counts
+    };
+    let whole = Sweep::new();
+    whole.until(usize::MAX).await.unwrap();
+    let all = told(whole.bench.events());
+    for n in 0..2 * whole.journal().len() {
+        let sweep = Sweep::new();
+        assert!(sweep.until(n).await.is_none());
+        sweep.resume(None).await.unwrap();
+        for (kind, count) in told(sweep.bench.events()) {
+            // What was under way when the host ended begins again.
+            assert!(count <= all[&kind] + 4, "after {n} writes: {count} times {kind}, {} without", all[&kind]);
+            if kind == "usage" {
+                // An answer that was told and not kept is asked for again.
+                assert!(count <= all[&kind] + 1, "after {n} writes");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_happened_is_never_repeated_and_the_model_is_told() {
+    let whole = Sweep::new();
+    whole.until(usize::MAX).await.unwrap();
+    let mut doubts = 0;
+    for n in 0..2 * whole.journal().len() {
+        let sweep = Sweep::new();
+        sweep.until(n).await;
+        let open: Vec<_> = sweep.journal().into_iter().filter(|r| r.outcome.is_none()).collect();
+        sweep.resume(None).await.unwrap();
+        for record in open.iter().filter(|record| record.intent.subject == "fs.write") {
+            let now = sweep.journal()[record.seq as usize - 1].outcome.clone();
+            let Some(Outcome::Failed { error: error @ Error::Uncertain(_) }) = now else { panic!("{now:?}") };
+            let said = error.for_model();
+            assert!(said.starts_with("uncertain: ") && said.contains("fs.write") && said.contains("path"), "{said}");
+            assert!(said.contains("may or may not have happened") && said.contains("check"), "{said}");
+            doubts += 1;
+        }
+    }
+    assert!(doubts >= 3, "{doubts}");
+}
+
+#[tokio::test]
+async fn a_program_that_goes_another_way_fails_with_both_sides() {
+    let sweep = Sweep::new();
+    sweep.until(8).await;
+    // The same focus with a faculty that does something else.
+    let mut other = Bench::new(
+        Script::of([]),
+        FakePlugins::with_faculty(|cx, by, _| {
+            async move {
+                cx.services.memory_store(&by, "another fact".into(), "fact".into(), vec![]).await?;
+                Ok(FacultyOutcome { success: true, summary: "fine".into(), data: None })
+            }
+            .boxed()
+        }),
+    );
+    other.cx.tenant = sweep.bench.tenant.clone();
+    let before = sweep.bench.tenant.memories();
+    let claimed = sweep.bench.tenant.take_over(sweep.bench.tenant.only_work());
+    let report = run_claimed(other.cx.clone(), claimed, Terms::default()).await;
+    let Some(Error::Diverged(why)) = &report.error else { panic!("{report:?}") };
+    // What a memory says does not stand in the journal, only its digest.
+    let [first, other_one] = ["a fact", "another fact"].map(|text| Digest::of(text.as_bytes()).to_string());
+    assert!(why.contains("the journal has #2") && why.contains(&first) && why.contains(&other_one), "{why}");
+    assert_eq!(report.state, State::Failed);
+    assert_eq!(sweep.bench.tenant.memories(), before, "nothing was done that the journal speaks against");
+}
+
+#[tokio::test]
+async fn a_program_that_asks_for_less_than_before_has_gone_another_way() {
+    let sweep = Sweep::new();
+    sweep.until(3).await;
+    let mut other = Bench::new(
+        Script::of([]),
+        FakePlugins::with_faculty(|_, _, _| {
+            async { Ok(FacultyOutcome { success: true, summary: "fine".into(), data: None }) }.boxed()
+        }),
+    );
+    other.cx.tenant = sweep.bench.tenant.clone();
+    let claimed = sweep.bench.tenant.take_over(sweep.bench.tenant.only_work());
+    let report = run_claimed(other.cx.clone(), claimed, Terms::default()).await;
+    let Some(Error::Diverged(why)) = &report.error else { panic!("{report:?}") };
+    assert!(why.contains("#2") && why.contains("ended without asking for it"), "{why}");
+}
+
+#[tokio::test]
+async fn a_host_that_lost_its_focus_writes_and_does_nothing_more() {
+    let sweep = Sweep::new();
+    let tenant = sweep.bench.tenant.clone();
+    sweep.until(1).await;
+    let claimed = tenant.take_over(tenant.only_work());
+    let (old, new) = (Lease { token: 1, ..claimed.lease }, claimed.lease);
+    let by = {
+        let focus = Focus::new(sweep.bench.cx.clone(), claimed.work.id, new);
+        let cx = focus.call_context(0, None, CancellationToken::new());
+        plugins(&sweep.ran).principal(&cx)
+    };
+    let zombie = Focus::new(sweep.bench.cx.clone(), claimed.work.id, old);
+    let owner = Focus::new(sweep.bench.cx.clone(), claimed.work.id, new);
+    let before = sweep.journal().len();
+    for _ in 0..2 {
+        let refused = zombie.ledger_append(&by, EntryType::Note, "from the grave".into()).await.unwrap_err();
+        assert_eq!(refused.class(), "conflict");
+        let refused = zombie.tool_call(&by, "fs.write", "{}".into()).await.unwrap_err();
+        assert_eq!(refused.class(), "conflict");
+    }
+    owner.ledger_append(&by, EntryType::Note, "alive".into()).await.unwrap();
+    assert_eq!(sweep.journal().len(), before + 1);
+    assert_eq!(tenant.ledger().len(), 1);
+    assert!(sweep.ran.lock().unwrap().is_empty(), "{:?}", sweep.ran);
+}
+
+#[tokio::test]
+async fn an_answer_that_the_journal_cut_ends_the_focus_before_it_does_anything() {
+    let sweep = Sweep::new();
+    sweep.until(1).await;
+    let tenant = &sweep.bench.tenant;
+    let cut = json!({ "cut": true, "bytes": 1 << 30, "sha256": "00" });
+    let intent = Intent {
+        kind: EffectKind::Tool,
+        caller: "assistant".into(),
+        subject: "fs.read".into(),
+        request: json!({}),
+        parent: Some(1),
+    };
+    tenant.push(Record {
+        seq: 2,
+        intent,
+        outcome: Some(Outcome::Ok { response: cut }),
+        started_ms: 0,
+        ended_ms: Some(0),
+    });
+    let report = sweep.resume(None).await.unwrap();
+    let why = report.error.unwrap().to_string();
+    assert!(why.contains("#2") && why.contains("too large"), "{why}");
+    assert_eq!(report.state, State::Failed);
+    assert_eq!(sweep.model.asked.load(Ordering::Relaxed), 0);
+}
