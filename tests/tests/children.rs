@@ -1,7 +1,10 @@
 //! Children on the real host: the control plane, the store, the plugins that ship. Only the model is not real.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use animus_agent::{
     LEASE_MS,
@@ -152,10 +155,9 @@ async fn faculty(host: &TestHost, name: &str, grant: Option<Grant>) {
     host.tenant().plugin_install("test", new).await.unwrap();
 }
 
-/// Serves with one place until the item is settled.
-async fn served(host: &TestHost, new: NewWork, say: Say) -> (Work, Vec<Work>, Vec<Request>) {
+/// A host with one place.
+async fn plane(host: &TestHost, model: &Arc<Model>, name: &str) -> Arc<ControlPlane> {
     let tenant = host.tenant().clone();
-    let model = Arc::new(Model { say, asked: Mutex::default() });
     let equipment = Equipment { plugins: host.snapshot().await, model: model.clone(), workspace: host.workspace() };
     let settings = Settings {
         max_concurrent: 1,
@@ -166,7 +168,14 @@ async fn served(host: &TestHost, new: NewWork, say: Say) -> (Work, Vec<Work>, Ve
         address: None,
     };
     let hub = Hub::new(tenant.clone());
-    let plane = ControlPlane::new(tenant.clone(), Arc::new(equipment), Host::this("test"), settings, hub);
+    ControlPlane::new(tenant, Arc::new(equipment), Host::this(name), settings, hub)
+}
+
+/// Serves with one place until the item is settled.
+async fn served(host: &TestHost, new: NewWork, say: Say) -> (Work, Vec<Work>, Vec<Request>) {
+    let tenant = host.tenant().clone();
+    let model = Arc::new(Model { say, asked: Mutex::default() });
+    let plane = plane(host, &model, "test").await;
     let work = tenant.work_submit(new).await.unwrap().work.id;
     plane.run(Until::Settled(work), &CancellationToken::new()).await.unwrap();
     let children = tenant.works(WorkFilter { parent: Some(work), ..WorkFilter::default() }).await.unwrap();
@@ -200,8 +209,8 @@ async fn a_parent_that_awaits_eight_children_completes_with_one_place() {
             words(format!("the answer to {}", request.messages[0].text()))
         }
     };
-    let (parent, children, asked) = served(&host, research(json!({ "children": 8 }), 90_000), Box::new(say)).await;
-    assert_eq!((parent.state, &parent.error), (State::Completed, &None));
+    let (parent, children, asked) = served(&host, research(json!({ "children": 8 }), 900_000), Box::new(say)).await;
+    assert_eq!((parent.state, &parent.error), (State::Completed, &None), "{:?}", parent.outcome);
     assert!(children.len() == 8 && children.iter().all(|child| child.state == State::Completed), "{children:#?}");
     let summary = parent.outcome.as_ref().unwrap()["summary"].as_str().unwrap();
     assert!(summary.starts_with("gathered [1] [8]\n\nChildren:\n[1] "), "{summary}");
@@ -210,8 +219,47 @@ async fn a_parent_that_awaits_eight_children_completes_with_one_place() {
     assert!(report.contains("Report 8 on: question 8\nthe answer to question 8"), "{report}");
     // Each has the same share, and what they spent is the parent's.
     let shares: Vec<_> = children.iter().map(|child| child.allowance.tokens.unwrap()).collect();
-    assert!(shares.iter().all(|share| share.abs_diff(shares[0]) <= 8 && *share > 9_000), "{shares:?}");
+    assert!(shares.iter().all(|share| share.abs_diff(shares[0]) <= 8 && *share > 90_000), "{shares:?}");
     assert_eq!(parent.tokens, 50 * 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_survives_the_host_of_the_parent_and_of_a_child() {
+    let host = TestHost::new().await;
+    faculty(&host, "researcher", None).await;
+    faculty(&host, "assistant", None).await;
+    let (stop, answers) = (CancellationToken::new(), AtomicUsize::new(0));
+    let stopper = stop.clone();
+    let say = move |request: &Request| {
+        if is_split(request) {
+            return words("[\"a\", \"b\", \"c\", \"d\"]");
+        }
+        if is_gathering(request) {
+            return words("gathered");
+        }
+        // The first host stops while its second child is at work and their parent waits.
+        if answers.fetch_add(1, Ordering::SeqCst) == 1 {
+            stopper.cancel();
+        }
+        words("found")
+    };
+    let model = Arc::new(Model { say: Box::new(say), asked: Mutex::default() });
+    let tenant = host.tenant();
+    let work = tenant.work_submit(research(json!({}), 900_000)).await.unwrap().work.id;
+    plane(&host, &model, "first").await.run(Until::Settled(work), &stop).await.unwrap();
+    assert!(!tenant.work(work).await.unwrap().state.is_settled());
+    plane(&host, &model, "second").await.run(Until::Settled(work), &CancellationToken::new()).await.unwrap();
+
+    let parent = tenant.work(work).await.unwrap();
+    assert_eq!((parent.state, parent.attempts), (State::Completed, 1), "{:?}", parent.error);
+    let children = tenant.works(WorkFilter { parent: Some(work), ..WorkFilter::default() }).await.unwrap();
+    assert_eq!(children.len(), 4, "a parent that goes on has the children that it had");
+    assert!(children.iter().all(|child| child.state == State::Completed && child.attempts == 1), "{children:#?}");
+    let asked = model.asked.lock().unwrap();
+    assert_eq!(asked.iter().filter(|request| is_split(request)).count(), 1, "what was answered is not asked again");
+    assert_eq!(asked.iter().filter(|request| is_gathering(request)).count(), 1);
+    let spent: u64 = children.iter().map(|child| child.tokens).sum();
+    assert_eq!(parent.tokens, spent + 2 * 50);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -258,7 +306,7 @@ async fn a_child_cannot_use_what_its_parent_lacks_nor_spend_what_it_was_not_give
 
     // Too little for one answer: the child is refused by its own budget, whatever is left to its parent.
     let (parent, children, _) = served(&host, research(json!({ "child_tokens": 60 }), 90_000), Box::new(say)).await;
-    assert_eq!(parent.state, State::Failed);
+    assert_eq!(parent.state, State::Dead, "no part of it could be answered");
     assert!(children.iter().all(|child| child.tokens == 0 && child.state != State::Completed), "{children:#?}");
     let error = children[0].error.as_ref().unwrap();
     assert!(matches!(error, Error::BudgetExhausted(_)), "{error}");
