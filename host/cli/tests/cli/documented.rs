@@ -67,6 +67,8 @@ fn every_documented_field_is_there() {
     matches("plugin remove", home.json(&["plugin", "remove", "scribe"]));
     matches("tool list", home.json(&["tool", "list"]));
     matches("run", home.ok(&["run", "--json", "say ready"]).events().pop().unwrap());
+    matches("focus show", home.json(&["focus", "show"]));
+    matches("focus replay", home.json(&["focus", "replay", "last"]));
     matches("tool call", home.json(&["tool", "call", "fs.list_files"]));
     matches("ledger append", home.json(&["ledger", "append", "last", "noted"]));
     matches("ledger show", home.json(&["ledger", "show", "last", "--journal"]));
@@ -78,6 +80,22 @@ fn every_documented_field_is_there() {
     matches("memory reindex", home.json(&["memory", "reindex"]));
     matches("memory list", home.json(&["memory", "list"]));
     matches("memory forget", home.json(&["memory", "forget", &id]));
+    let submit = ["work", "submit", "transform", "cli", "--params", "{\"content\":\"hello world\"}"];
+    matches("work submit", home.json(&submit));
+    matches("work show", home.json(&["work", "show"]));
+    matches("work list", home.json(&["work", "list"]));
+    matches("work watch", home.ok(&["work", "watch", "--json"]).events().pop().unwrap());
+    home.json(&[&submit[..], &["--detach"]].concat());
+    matches("work cancel", home.json(&["work", "cancel", "last"]));
+    matches("serve --once", home.json(&["serve", "--once"]));
+    matches("faculty list", home.json(&["faculty", "list"]));
+    matches("faculty show", home.json(&["faculty", "show", "assistant"]));
+    // Checked in `serve.rs`, which reads it at every start.
+    assert!(examples.remove("serve").is_some());
+    let mut matches = |heading: &str, actual: Value| {
+        let shown = examples.remove(heading).unwrap_or_else(|| panic!("docs/cli.md does not show '{heading}'"));
+        check(heading, &shown, &actual);
+    };
     matches("model list", home.json(&["model", "list"]));
     matches("model test", home.json(&["model", "test"]));
     matches("secret set", home.feed(&["secret", "set", "github", "--json"], "value").expect(0).json());
