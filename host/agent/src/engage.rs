@@ -21,6 +21,7 @@ use self::start::Start;
 
 use crate::{conversation::Conversation, focus::Focus, measure, spans};
 
+mod bounds;
 mod children;
 mod context;
 mod engine_tools;
@@ -91,8 +92,8 @@ struct Engage<'a> {
 
 impl<'a> Engage<'a> {
     async fn new(focus: &'a Focus, by: &'a Principal, options: EngageOptions) -> Result<Self> {
+        let options = bounds::within(&focus.cx().faculty.engage, options);
         let EngageOptions { system, prompt, model: role, tools, max_turns, max_tokens, temperature } = options;
-        let role = if role.is_empty() { "default".to_owned() } else { role };
         let model = focus.cx().models.resolve(&role)?;
         let granted = by.authority.effective().llm.as_ref().map_or(0, |llm| llm.max_tokens);
         let max_tokens = max_tokens.unwrap_or_else(|| model.max_output.min(granted));
@@ -133,7 +134,7 @@ impl<'a> Engage<'a> {
             appended: Vec::new(),
             idle: 0,
             malformed: 0,
-            max_turns: max_turns.unwrap_or(TURNS).min(MOST_TURNS),
+            max_turns: max_turns.unwrap_or(TURNS),
             ids: HashSet::new(),
             repeats: repeat::Repeats::default(),
             text: String::new(),
@@ -233,7 +234,9 @@ impl<'a> Engage<'a> {
 fn offered(focus: &Focus, by: &Principal, patterns: &[Pattern], own: Option<Vec<Tool>>) -> BTreeMap<String, Arc<Tool>> {
     let granted = by.authority.effective();
     let plugins = focus.tools_in_reach().into_iter().filter(|tool| {
-        patterns.iter().any(|p| p.matches(&tool.name)) && granted.allows(&Capability::Tool(tool.name.clone()))
+        patterns.iter().any(|p| p.matches(&tool.name))
+            && bounds::offers(&focus.cx().faculty.engage, &tool.name)
+            && granted.allows(&Capability::Tool(tool.name.clone()))
     });
     let host = own.unwrap_or_else(|| engine_tools::definitions(focus, by)).into_iter().map(Arc::new);
     plugins.chain(host).map(|tool| (tool.name.clone(), tool)).collect()

@@ -35,7 +35,8 @@
 //!
 //! Optional: `usage` (default: nothing counted), `stop` (default: `tool_use` when tools are called, else `end_turn`),
 //! a tool use's `id`, and `expect`, by which a transcript guards against a world that went another way: `tool_error` (did
-//! any of the last tool results fail), `contains` (text of the last message, tool results included).
+//! any of the last tool results fail), `contains` (text of the last message, tool results included); `pace_ms`, how long
+//! each word takes (default: no time).
 
 mod anthropic;
 mod assemble;

@@ -363,8 +363,11 @@ impl Inner {
             Source::Script(file) => {
                 let names = Names::of(request);
                 let mut out = Assembler::new("scripted", &names, request.messages.len());
-                scripted::play(file, request, &mut out).await?;
+                let pace = scripted::play(file, request, &mut out).await?;
                 for event in out.drain() {
+                    if !pace.is_zero() {
+                        sleep(pace).await;
+                    }
                     sink.send(event).await?;
                 }
                 out.finish()

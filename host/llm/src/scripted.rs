@@ -3,7 +3,7 @@
 //!
 //! The crate's documentation has the format of the file.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use animus_core::{
     Error,
@@ -29,7 +29,13 @@ struct Turn {
     stop: Option<Stop>,
     #[serde(default)]
     usage: Usage,
+    /// How long each piece takes, in milliseconds.
+    #[serde(default)]
+    pace_ms: u64,
 }
+
+/// The longest that one piece takes.
+const SLOWEST: Duration = Duration::from_secs(60);
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,8 +59,8 @@ enum Part {
     },
 }
 
-/// Plays the turn that follows the conversation.
-pub(crate) async fn play(file: &Path, request: &Request, out: &mut Assembler<'_>) -> Result<(), Failure> {
+/// Plays the turn that follows the conversation, and says how long each piece of it takes.
+pub(crate) async fn play(file: &Path, request: &Request, out: &mut Assembler<'_>) -> Result<Duration, Failure> {
     let shown = file.display();
     let text = tokio::fs::read_to_string(file)
         .await
@@ -86,7 +92,7 @@ pub(crate) async fn play(file: &Path, request: &Request, out: &mut Assembler<'_>
     out.usage(turn.usage);
     out.stop(turn.stop.clone().unwrap_or(if asks { Stop::ToolUse } else { Stop::EndTurn }));
     out.end();
-    Ok(())
+    Ok(Duration::from_millis(turn.pace_ms).min(SLOWEST))
 }
 
 impl Expect {

@@ -25,6 +25,9 @@ const SECONDS: u64 = 120;
 
 /// The interpreters of this run that `by` may use, in the order of their names.
 fn interpreters(focus: &Focus, by: &Principal) -> Vec<String> {
+    if !focus.cx().faculty.engage.code_execution {
+        return Vec::new();
+    }
     let plugins = focus.plugins();
     let names = plugins.plugins().iter().filter(|plugin| plugin.is_interpreter).map(|plugin| plugin.name.to_string());
     names.filter(|name| by.authority.check(&Capability::Interpreter(name.clone())).is_ok()).collect()

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use tracing::{Instrument as _, Span};
 
 use super::{
-    Engage, engine_tools,
+    Engage, bounds, engine_tools,
     pages::{FIRST_PAGE, head},
     repeat::Verdict,
 };
@@ -24,8 +24,6 @@ use crate::{
     spans,
 };
 
-/// Tool calls of one turn that run at the same time.
-const AT_ONCE: usize = 8;
 /// What an event shows of a result, in bytes.
 const SHOWN: usize = 2_000;
 
@@ -53,7 +51,8 @@ impl Engage<'_> {
                 this.answer_one(request, verdict, stop).instrument(span)
             })
             .collect();
-        let answers: Vec<_> = stream::iter(calls).buffered(AT_ONCE).collect().await;
+        let answers: Vec<_> =
+            stream::iter(calls).buffered(bounds::at_once(&self.focus.cx().faculty.engage)).collect().await;
 
         let mut results = Vec::with_capacity(requests.len());
         for (request, (mut result, is_fresh)) in requests.iter().zip(answers) {

@@ -15,6 +15,7 @@ mod context;
 mod docs;
 mod effects;
 mod engage;
+mod events;
 mod growth;
 mod pairing;
 mod resume;

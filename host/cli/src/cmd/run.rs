@@ -12,7 +12,7 @@ use crate::{
     config::{self, Usd},
     context::{Context, Host, expect_model},
     fault::{Exit, Fault, Result},
-    interrupt, machine,
+    interrupt, machine, serve,
     watch::Viewer,
 };
 
@@ -63,6 +63,10 @@ impl Run {
 
         let host = cx.host(&config.ceiling()).await?;
         host.expect_faculty(&faculty)?;
+        let faculties = serve::faculties(cx, &workspace)?;
+        // A faculty that is not there is told of when the work begins.
+        let route = serve::route(&faculties, &host.tenant.plugins().await?, &faculty);
+        let how = route.map(|route| route.config).unwrap_or_default();
         let (models, role) = cx.router(&config, model.as_deref()).await?;
         expect_model(&models, role.as_deref())?;
         let mut params = Map::new();
@@ -82,7 +86,7 @@ impl Run {
             tools: (!self.tools.is_empty()).then(|| self.tools.into_iter().collect()),
             workspace: Some(workspace),
             host: machine::host(),
-            faculty: Arc::default(),
+            faculty: how,
             slot: None,
             cancel,
         };

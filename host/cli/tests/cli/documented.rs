@@ -80,6 +80,22 @@ fn every_documented_field_is_there() {
     matches("memory reindex", home.json(&["memory", "reindex"]));
     matches("memory list", home.json(&["memory", "list"]));
     matches("memory forget", home.json(&["memory", "forget", &id]));
+    let submit = ["work", "submit", "transform", "cli", "--params", "{\"content\":\"hello world\"}"];
+    matches("work submit", home.json(&submit));
+    matches("work show", home.json(&["work", "show"]));
+    matches("work list", home.json(&["work", "list"]));
+    matches("work watch", home.ok(&["work", "watch", "--json"]).events().pop().unwrap());
+    home.json(&[&submit[..], &["--detach"]].concat());
+    matches("work cancel", home.json(&["work", "cancel", "last"]));
+    matches("serve --once", home.json(&["serve", "--once"]));
+    matches("faculty list", home.json(&["faculty", "list"]));
+    matches("faculty show", home.json(&["faculty", "show", "assistant"]));
+    // Checked in `serve.rs`, which reads it at every start.
+    assert!(examples.remove("serve").is_some());
+    let mut matches = |heading: &str, actual: Value| {
+        let shown = examples.remove(heading).unwrap_or_else(|| panic!("docs/cli.md does not show '{heading}'"));
+        check(heading, &shown, &actual);
+    };
     matches("model list", home.json(&["model", "list"]));
     matches("model test", home.json(&["model", "test"]));
     matches("secret set", home.feed(&["secret", "set", "github", "--json"], "value").expect(0).json());

@@ -13,6 +13,8 @@ mod plugins;
 mod postgres;
 mod records;
 mod runs;
+mod serve;
+mod server;
 mod skills;
 mod surface;
 mod telemetry;

@@ -1,4 +1,4 @@
-//! Hosts that serve, as they say themselves.
+//! Hosts that serve, as they say themselves. Times are the server's own: clocks of hosts may differ.
 
 use animus_core::{
     Result,
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::{
     Handle,
-    error::{Columns as _, During as _, json, now_ms},
+    error::{Columns as _, During as _, json},
 };
 
 /// A host that was not heard of for so long is forgotten, in milliseconds: a day.
@@ -19,25 +19,27 @@ const FORGOTTEN: i64 = 24 * 3_600 * 1_000;
 impl Hosts for Handle {
     async fn host_beat(&self, beat: &Beat) -> Result<()> {
         let what = "say that this host serves";
-        let now = now_ms();
         let mut tx = self.tx().await?;
         sqlx::query(
-            "INSERT INTO hosts (tenant, host, beat, since_ms, seen_ms) VALUES ($1, $2, $3, $4, $4)
+            "INSERT INTO hosts (tenant, host, beat, since_ms, seen_ms)
+             SELECT $1, $2, $3, now, now FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now) AS clock
              ON CONFLICT (tenant, host) DO UPDATE SET beat = excluded.beat, seen_ms = excluded.seen_ms",
         )
         .bind(self.t())
         .bind(beat.host.to_string())
         .bind(json(beat)?)
-        .bind(now)
         .execute(&mut *tx)
         .await
         .during(what)?;
-        sqlx::query("DELETE FROM hosts WHERE tenant = $1 AND seen_ms < $2")
-            .bind(self.t())
-            .bind(now.saturating_sub(FORGOTTEN))
-            .execute(&mut *tx)
-            .await
-            .during(what)?;
+        sqlx::query(
+            "DELETE FROM hosts
+             WHERE tenant = $1 AND seen_ms < (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $2",
+        )
+        .bind(self.t())
+        .bind(FORGOTTEN)
+        .execute(&mut *tx)
+        .await
+        .during(what)?;
         tx.commit().await.during(what)
     }
 
@@ -54,22 +56,22 @@ impl Hosts for Handle {
     }
 
     async fn hosts(&self) -> Result<Vec<HostRecord>> {
-        let now = now_ms();
         let mut tx = self.tx().await?;
         let rows = sqlx::query(
-            "SELECT beat, since_ms, seen_ms FROM hosts WHERE tenant = $1 AND seen_ms >= $2 ORDER BY seen_ms DESC, host",
+            "SELECT beat, since_ms, greatest(now - seen_ms, 0) AS age_ms
+             FROM hosts, (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now) AS clock
+             WHERE tenant = $1 AND now - seen_ms <= $2 ORDER BY seen_ms DESC, host",
         )
         .bind(self.t())
-        .bind(now.saturating_sub(FORGOTTEN))
+        .bind(FORGOTTEN)
         .fetch_all(&mut *tx)
         .await;
-        let now = u64::try_from(now).unwrap_or_default();
         rows.during("list hosts")?
             .iter()
             .map(|row| {
                 Ok(HostRecord {
                     beat: row.json("beat")?,
-                    age_ms: now.saturating_sub(row.number("seen_ms")?),
+                    age_ms: row.number("age_ms")?,
                     since_ms: row.number("since_ms")?,
                 })
             })

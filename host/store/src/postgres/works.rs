@@ -331,11 +331,13 @@ impl Works for Handle {
         let row = sqlx::query(
             "SELECT min(at) AS at FROM (
                  SELECT min(not_before_ms) AS at FROM works
-                 WHERE tenant = $1 AND state = 'queued' AND disposal = 'queue'
+                 WHERE tenant = $1 AND state = 'queued' AND disposal = 'queue' AND not_before_ms > $2
                  UNION ALL
-                 SELECT min(lease_until_ms) FROM focuses WHERE tenant = $1 AND ended_ms IS NULL) AS times",
+                 SELECT min(lease_until_ms) FROM focuses
+                 WHERE tenant = $1 AND ended_ms IS NULL AND lease_until_ms > $2) AS times",
         )
         .bind(self.t())
+        .bind(now_ms())
         .fetch_one(&mut *tx)
         .await;
         row.during("look when work is due")?.maybe_number("at")

@@ -136,8 +136,8 @@ pub(crate) async fn the_last_ten_generations_are_kept(store: Arc<dyn Store>) {
     for n in 1..=12 {
         let artifact = tenant.artifact(&Digest::of(&wasm(n))).await;
         assert_eq!(artifact.is_ok(), n > 2, "{n}");
-        let at = tenant.plugin_at(&name(), n.into()).await.map(|plugin| (plugin.generation, plugin.digest));
-        let kept = if n > 2 { Ok((n.into(), Digest::of(&wasm(n)))) } else { Err("not-found") };
+        let at = tenant.plugin_at(&name(), u64::from(n)).await.map(|plugin| (plugin.generation, plugin.digest));
+        let kept = if n > 2 { Ok((u64::from(n), Digest::of(&wasm(n)))) } else { Err("not-found") };
         assert_eq!(at.map_err(|error| error.class()), kept);
     }
     assert_eq!(class(tenant.plugin_rollback("operator", &name(), Some(2)).await), "not-found");

@@ -5,7 +5,7 @@ use std::{hint::black_box, sync::Arc, time::Instant};
 use animus_core::{
     id::TenantId,
     memory::{Embedding, NewMemory, Query},
-    store::{Memories as _, Store as _, Tenant},
+    store::{Store as _, Tenant},
 };
 use animus_store::{MasterKey, Sqlite};
 use anyhow::{Result, ensure};
@@ -140,7 +140,8 @@ async fn fill(world: &World, chance: &mut Chance, memories: usize) -> Result<(Te
     for number in 0..memories {
         let words = (0..16).map(|_| chance.word()).collect::<Vec<_>>().join(" ");
         let content = format!("{words} n{number}");
-        let vector = chance.near(&world.0[chance.below(SUBJECTS)], 1.0);
+        let subject = chance.below(SUBJECTS);
+        let vector = chance.near(&world.0[subject], 1.0);
         let embedding = Embedding::new("bench:noise", vector)?;
         exact.extend_from_slice(embedding.vector());
         texts.push(content.clone());

@@ -36,6 +36,7 @@ struct Kept {
     ledger: Vec<Entry>,
     origins: HashMap<Origin, Entry>,
     journal: Vec<Record>,
+    events: BTreeMap<(WorkId, u64), Event>,
     memories: Vec<Memory>,
     audit: Vec<(String, String, String, Value)>,
     happened: Vec<String>,
@@ -153,6 +154,12 @@ impl FakeTenant {
 
     pub fn looked(&self) -> Vec<awareness::Query> {
         self.kept.lock().unwrap().looked.clone()
+    }
+
+    /// Takes an item to a state, as its end would.
+    pub fn settle(&self, work: WorkId, state: State) {
+        self.kept.lock().unwrap().works.get_mut(&work).unwrap().state = state;
+        self.changed.notify_waiters();
     }
 
     pub fn memories(&self) -> Vec<Memory> {
@@ -445,14 +452,27 @@ impl Journal for FakeTenant {
 
 #[async_trait]
 impl Events for FakeTenant {
-    async fn events_append(&self, _: WorkId, _: u64, _: &[Event]) -> Result<()> {
-        unused()
+    async fn events_append(&self, work: WorkId, first: u64, events: &[Event]) -> Result<()> {
+        if *self.cannot_settle.lock().unwrap() {
+            return Err(Error::Unavailable("the disk is full".into()));
+        }
+        let mut kept = self.kept.lock().unwrap();
+        for (number, event) in (first..).zip(events) {
+            kept.events.entry((work, number)).or_insert_with(|| event.clone());
+        }
+        drop(kept);
+        self.changed.notify_waiters();
+        Ok(())
     }
-    async fn events_read(&self, _: WorkId, _: u64, _: u32) -> Result<Vec<(u64, Event)>> {
-        unused()
+    async fn events_read(&self, work: WorkId, after: u64, limit: u32) -> Result<Vec<(u64, Event)>> {
+        let kept = self.kept.lock().unwrap();
+        let events = kept.events.range((work, after + 1)..=(work, u64::MAX)).take(limit as usize);
+        Ok(events.map(|((_, number), event)| (*number, event.clone())).collect())
     }
-    async fn events_last(&self, _: WorkId) -> Result<u64> {
-        unused()
+    async fn events_last(&self, work: WorkId) -> Result<u64> {
+        let kept = self.kept.lock().unwrap();
+        let last = kept.events.range((work, 0)..=(work, u64::MAX)).next_back();
+        Ok(last.map_or(0, |((_, number), _)| *number))
     }
 }
 
