@@ -129,7 +129,7 @@ async fn a_fork_answers_up_to_a_record_and_goes_on_as_work_of_its_own() {
     assert_eq!(copied[1].intent, records[1].intent);
     assert_eq!(copied[first_write as usize - 1].outcome, records[first_write as usize - 1].outcome);
     assert!(report.work != past.past.work.id && copied.iter().all(|record| record.outcome.is_some()));
-    let asked = &script.requests.lock().unwrap()[0].messages;
+    let asked = script.requests.lock().unwrap()[0].messages.clone();
     assert_eq!(asked[0].text(), Message::user("do it").text());
     assert_eq!(asked.len(), 3, "the conversation goes on where it was");
 }
