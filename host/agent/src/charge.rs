@@ -85,11 +85,6 @@ impl Charge {
         Ok(Self { reservation, price: model.price, estimate, dispatched: false })
     }
 
-    /// The estimated tokens of the request.
-    pub(crate) fn estimate(&self) -> u64 {
-        self.estimate.input_tokens
-    }
-
     /// Of a call that the journal answers: it costs what it cost.
     pub(crate) fn answered(conversation: &Conversation) -> Self {
         let estimate = Usage { input_tokens: conversation.weight().tokens, ..Usage::default() };

@@ -71,6 +71,16 @@ pub(crate) fn turn(tenant: &TenantId, faculty: &str, tools: usize) {
     );
 }
 
+/// Items wait that nobody here runs: so many more than before.
+pub(crate) fn unroutable(tenant: &TenantId, faculty: &str, items: u64) {
+    event!(
+        target: METRICS, Level::INFO,
+        monotonic_counter.animus.work.unroutable = items,
+        faculty,
+        animus.tenant = tenant.as_str(),
+    );
+}
+
 /// A conversation was made shorter.
 pub(crate) fn compacted(tenant: &TenantId, trigger: Compaction, summarised: bool) {
     let trigger = match trigger {

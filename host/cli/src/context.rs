@@ -42,7 +42,7 @@ const DEFAULT: &str = "default";
 pub(crate) struct Context {
     pub(crate) out: Out,
     pub(crate) home: Home,
-    /// The metrics of this process.
+    /// What a server shows of this process's metrics.
     pub(crate) scrape: Scrape,
     store: Arc<OnceCell<Arc<dyn Store>>>,
     registry: Arc<OnceCell<Arc<Registry>>>,

@@ -67,7 +67,7 @@ pub(crate) struct Telemetry {
 pub(crate) struct Wants {
     /// What the operator's file says.
     pub(crate) settings: Settings,
-    /// Whether [`Telemetry::scrape`] will be asked for. It needs no endpoint.
+    /// Whether [`Telemetry::scrape`] will be asked for something. It needs no endpoint.
     pub(crate) prometheus: bool,
     /// Whether this process continues the trace that the variable `TRACEPARENT` names; a server has one for each request
     /// instead.
@@ -175,7 +175,7 @@ impl Telemetry {
         Ok(())
     }
 
-    /// The metrics for whoever serves them.
+    /// What a server shows of the metrics.
     pub(crate) fn scrape(&self) -> Scrape {
         Scrape(self.prometheus.clone())
     }
@@ -210,13 +210,13 @@ impl Telemetry {
     }
 }
 
-/// The metrics of this process, for Prometheus.
+/// The metrics of this process.
 #[derive(Clone, Default)]
 pub(crate) struct Scrape(Option<Registry>);
 
 impl Scrape {
-    /// The metrics as Prometheus reads them; nothing where they were not wanted.
-    pub(crate) fn text(&self) -> String {
+    /// As Prometheus reads them; nothing where they were not wanted.
+    pub(crate) fn prometheus_text(&self) -> String {
         let families = self.0.as_ref().map(Registry::gather).unwrap_or_default();
         // A family that cannot be written has no name or no metric, and the exporter makes no such families.
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
@@ -291,7 +291,7 @@ mod tests {
     fn without_an_endpoint_there_is_nothing_to_tell_and_nothing_to_wait_for() {
         let telemetry = quiet(false);
         assert!(telemetry.traces.is_none() && telemetry.metrics.is_none() && telemetry.logs.is_none());
-        assert_eq!(telemetry.scrape().text(), "");
+        assert_eq!(telemetry.scrape().prometheus_text(), "");
         telemetry.finish();
     }
 
@@ -304,7 +304,7 @@ mod tests {
             tracing::event!(target: trace::METRICS, Level::INFO, monotonic_counter.animus.plugin.calls = 2_u64, plugin = "fs");
             tracing::event!(target: trace::METRICS, Level::INFO, histogram.animus.operation.duration_ms = 3.5, operation = "tool");
         });
-        let text = telemetry.scrape().text();
+        let text = telemetry.scrape().prometheus_text();
         assert!(text.contains("animus_plugin_calls_total{plugin=\"fs\"} 2"), "{text}");
         assert!(text.contains("animus_operation_duration_ms_sum{operation=\"tool\"} 3.5"), "{text}");
         assert!(text.contains("# HELP animus_plugin_calls_total Calls into plugins"), "{text}");

@@ -1,10 +1,9 @@
 //! Work that waits although nothing on this host would ever run it.
 
-use animus_core::trace::METRICS;
 use serde::{Deserialize, Serialize};
-use tracing::{Level, event};
 
 use super::{ControlPlane, lock};
+use crate::measure;
 
 /// Queued items that name what no faculty of the host is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,11 +36,7 @@ impl ControlPlane {
         for (faculty, now) in found {
             let then = before.get(&faculty).map_or(0, |then| then.items);
             if now.items > then {
-                event!(
-                    target: METRICS, Level::INFO,
-                    monotonic_counter.animus.work.unroutable = now.items - then,
-                    animus.tenant = self.tenant.id().as_str(),
-                );
+                measure::unroutable(self.tenant.id(), &faculty, now.items - then);
                 tracing::warn!(
                     faculty,
                     items = now.items,

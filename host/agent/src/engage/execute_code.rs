@@ -56,6 +56,10 @@ pub(super) fn definition(focus: &Focus, by: &Principal) -> Option<Tool> {
         let described = format!("The interpreter; {first} when absent.");
         properties.insert("interpreter".into(), json!({ "enum": interpreters, "description": described }));
     }
+    let more = match by.authority.effective().spawn_child {
+        Some(_) => " `from animus import children` gives work to others.",
+        None => "",
+    };
     Some(Tool {
         name: NAME.to_owned(),
         description: format!(
@@ -63,7 +67,7 @@ pub(super) fn definition(focus: &Focus, by: &Principal) -> Option<Tool> {
              tools.fs.read_file(path=\"README.md\"); tools.search(\"words\") finds them and tools.describe(\"fs.grep\") \
              explains one; ledger and memory are there as well. Only the returned value comes back, so loop over many \
              files or large results in code and return what matters. A failed call raises an exception. There are no \
-             files, sockets, processes or environment but through tools."
+             files, sockets, processes or environment but through tools.{more}"
         ),
         input_schema: json!({
             "type": "object", "properties": properties, "required": ["code"], "additionalProperties": false,

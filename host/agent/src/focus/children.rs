@@ -65,7 +65,7 @@ impl Focus {
         let plugin = by.authority.plugin().clone();
         let intent = intent(by, EffectKind::Child, SPAWN, super::bounded(&new, super::REQUEST));
         let focus = self.clone();
-        let spawned: Spawned = self
+        let spawned: Result<Spawned> = self
             .effect(intent, move |acting| async move {
                 let parent = focus.cx().tenant.work(focus.0.work).await?;
                 focus.check_family(&parent).await?;
@@ -96,7 +96,15 @@ impl Focus {
                 focus.tell(Event::ChildSpawned { child: id, faculty, description });
                 Ok(Spawned { id, allowance })
             })
-            .await?;
+            .await;
+        let spawned = match spawned {
+            Ok(spawned) => spawned,
+            Err(error) => {
+                // There is no child of it, so that the next one may have its place.
+                lock(&self.0.children).spawned -= 1;
+                return Err(error);
+            }
+        };
         // Of a spawn that was answered from the journal, or made before a crash, nothing is set aside yet.
         self.set_aside_again(&spawned);
         Ok(spawned.id)

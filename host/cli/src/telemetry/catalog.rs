@@ -40,6 +40,7 @@ const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 pub(super) const METRICS: &[Metric] = &[
     counter("animus.work.submitted", "{item}", "Work items submitted"),
     counter("animus.work.state_transitions", "{transition}", "Changes of the state of work items"),
+    counter("animus.work.unroutable", "{item}", "Items that no faculty of this host runs"),
     counter("animus.queue.operations", "{item}", "Items that something was done with in the queue"),
     counter("animus.memory.operations", "{operation}", "Operations on memory"),
     counter("animus.llm.tokens", "{token}", "Tokens that models counted"),
@@ -48,6 +49,7 @@ pub(super) const METRICS: &[Metric] = &[
     histogram("gen_ai.client.operation.duration", "s", "How long one model call took", MODEL_SECONDS),
     histogram("work.engage.iterations", "{iteration}", "Model calls of one engage loop", COUNTS),
     histogram("work.engage.parallel_tools", "{call}", "Tool calls of one turn", COUNTS),
+    counter("work.context.compactions", "{compaction}", "Conversations made shorter"),
     counter("work.ledger.entries", "{entry}", "Ledger entries appended"),
     counter("work.sandbox.executions", "{execution}", "Programs that foci had run"),
     histogram("work.sandbox.duration", "ms", "How long they took", MILLISECONDS),

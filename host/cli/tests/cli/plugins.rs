@@ -19,9 +19,9 @@ fn a_fresh_home_has_the_first_party_plugins_and_web_awaits_its_grant() {
         .iter()
         .map(|plugin| (plugin["name"].as_str().unwrap(), plugin["state"].as_str().unwrap()))
         .collect();
-    let serving = ["assistant", "fs", "notes", "python", "researcher"].map(|name| (name, "serving"));
-    assert_eq!(states[..5], serving);
-    assert_eq!(states[5..], [("web", "awaiting-grant")]);
+    let serving = ["assistant", "fs", "notes", "python", "researcher", "transform"].map(|name| (name, "serving"));
+    assert_eq!(states[..6], serving);
+    assert_eq!(states[6..], [("web", "awaiting-grant")]);
     let audit = home.json(&["audit", "show"]);
     let actors: Vec<_> = audit["entries"].as_array().unwrap().iter().map(|entry| &entry["actor"]).collect();
     assert!(actors.len() >= 4 && actors.iter().all(|actor| *actor == "host"), "{audit}");
@@ -39,9 +39,9 @@ fn processes_that_meet_a_fresh_home_at_once_install_everything_once() {
         assert!(list.wait().unwrap().success());
     }
     let listed = home.json(&["plugin", "list"]);
-    assert_eq!(listed["plugins"].as_array().unwrap().len(), 6);
-    // Six plugins and a skill.
-    assert_eq!(home.json(&["audit", "verify"])["entries"], 7);
+    assert_eq!(listed["plugins"].as_array().unwrap().len(), 7);
+    // Seven plugins and a skill.
+    assert_eq!(home.json(&["audit", "verify"])["entries"], 8);
 }
 
 #[test]

@@ -398,6 +398,45 @@ fn a_plugins_request_is_a_span_and_tells_nobody_of_the_trace_nor_anybody_of_its_
 }
 
 #[test]
+fn a_server_shows_its_metrics_without_any_collector_and_continues_the_submitters_trace() {
+    let (home, at) = (Home::new(), Collector::start());
+    let mut serve = home.command(&["serve", "--bind", "127.0.0.1:0", "--json"]);
+    serve.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("{}/v1/traces", at.endpoint()));
+    // Its own surroundings are no work's.
+    serve.env("TRACEPARENT", "00-00000000000000000000000000000bad-0000000000000bad-01");
+    let mut serve = serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut said = BufReader::new(serve.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    let address = serde_json::from_str::<Value>(&line).unwrap()["address"].as_str().unwrap().to_owned();
+    let scrape = || {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let mut submit =
+        home.command(&["work", "submit", "transform", "cli", "--detach", "--params", r#"{"content":"hello"}"#]);
+    Done::of(submit.env("TRACEPARENT", parent).output().unwrap()).expect(0);
+    let done = r#"animus_work_state_transitions_total{animus_tenant="local",from="running",to="completed"} 1"#;
+    let mut text = scrape();
+    while !text.contains(done) {
+        thread::sleep(std::time::Duration::from_millis(50));
+        text = scrape();
+    }
+    assert!(text.contains("# TYPE animus_operation_duration_ms histogram"), "{text}");
+    assert!(text.contains("\nanimus_work_items{"), "{text}");
+    assert!(Command::new("kill").args(["-TERM", &serve.id().to_string()]).status().unwrap().success());
+    serve.wait().unwrap();
+    let got = at.got();
+    let root = got.span("work.execute");
+    assert_eq!((root.trace.as_str(), root.parent.as_str()), ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"));
+    assert!(got.points.is_empty() && got.logs.is_empty());
+}
+
+#[test]
 fn single_operations_on_the_store_are_spans_only_for_who_debugs() {
     let (home, at) = (Home::new(), Collector::start());
     let done = run(&home, &at, &model(&home), &[("ANIMUS_LOG", "animus_store=debug")]).expect(0);

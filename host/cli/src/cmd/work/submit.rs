@@ -10,6 +10,7 @@ use animus_core::{
     budget::Allowance,
     id::WorkId,
     store::Tenant,
+    trace,
     work::{NewWork, Submission, Work as Item},
 };
 use clap::Args;
@@ -109,6 +110,7 @@ impl Submit {
             allowance: Allowance { tokens: self.budget_tokens, microusd: self.budget_usd.map(|usd| usd.0) },
             workspace: Some(workspace.display().to_string()),
             faculty: self.faculty,
+            trace: trace::current_traceparent(),
             ..NewWork::default()
         };
         let submitted = tenant.work_submit(new).await?;

@@ -6,7 +6,7 @@ use axum::{extract::State, http::header, response::IntoResponse};
 
 use super::{Refused, Shared, shapes::now_ms};
 
-/// Gauges of the queue and of this host, and everything that this process measures (docs/telemetry.md).
+/// Gauges of the queue and of this host, and what this process measured since it began.
 #[utoipa::path(
     get, path = "/metrics", tag = "host",
     responses((status = 200, description = "Prometheus text format", content_type = "text/plain", body = String)),
@@ -33,7 +33,7 @@ pub(super) async fn metrics(State(served): State<Shared>) -> Result<impl IntoRes
             let _ = writeln!(text, "animus_work_unroutable{{faculty=\"{}\"}} {}", label(&faculty), waiting.items);
         }
     }
-    text.push_str(&served.cx.scrape.text());
+    text.push_str(&served.cx.scrape.prometheus_text());
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }
 
