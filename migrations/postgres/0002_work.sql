@@ -42,6 +42,7 @@ CREATE TABLE works (
 -- Room for the next versions of a row on its own page: counters change often, and none of them is in an index.
 WITH (fillfactor = 80);
 CREATE INDEX works_by_state ON works (tenant, state, id);
+CREATE INDEX works_completed ON works (tenant, updated_ms) WHERE state = 'completed';
 CREATE INDEX works_by_parent ON works (tenant, parent, id) WHERE parent IS NOT NULL;
 -- What may be claimed, in the order in which it is.
 CREATE INDEX works_ready ON works (tenant, priority DESC, id) WHERE state = 'queued' AND disposal = 'queue';

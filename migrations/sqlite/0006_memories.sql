@@ -78,3 +78,7 @@ CREATE TABLE memories_forgotten (
     PRIMARY KEY (tenant, id)
 ) STRICT;
 CREATE INDEX memories_forgotten_by_revision ON memories_forgotten (tenant, revision);
+
+-- What a focus is told of other work.
+CREATE INDEX works_completed ON works (tenant, updated_ms) WHERE state = 'completed';
+CREATE INDEX ledger_findings ON ledger (tenant, created_ms) WHERE entry_type = 'finding';

@@ -139,9 +139,10 @@ async fn run(options: &PgConnectOptions, sql: &str) {
 }
 
 /// Makes the owner, and a database with all tables, when the first test asks for them; returns that database's name. What
-/// it is named after are the migrations themselves, so that a server may stay while they change.
+/// it is named after are the migrations and this file, so that a server may stay while they change.
 async fn prepare(server: &PgConnectOptions) -> String {
-    let name = format!("animus_template_{}", Digest::of(migrations().as_bytes()).short());
+    let made_by = migrations() + include_str!("postgres.rs");
+    let name = format!("animus_template_{}", Digest::of(made_by.as_bytes()).short());
     let mut connection = PgConnection::connect_with(server).await.unwrap();
     // One at a time, also of those in other processes.
     connection.execute("SELECT pg_advisory_lock(20260)").await.unwrap();

@@ -78,17 +78,17 @@ impl Charge {
         Ok(Self { reservation, price: model.price, estimate, dispatched: false })
     }
 
+    /// Of a call that the journal answers: it costs what it cost.
+    pub(crate) fn answered(conversation: &Conversation) -> Self {
+        let estimate = Usage { input_tokens: conversation.weight().tokens, ..Usage::default() };
+        Self { reservation: None, price: None, estimate, dispatched: false }
+    }
+
     /// Reserves the estimated tokens of so many bytes of text. Fails with `BudgetExhausted`, and only so.
     pub(crate) fn for_embeddings(budget: &Budget, bytes: usize, model: &ModelInfo) -> Result<Self> {
         let estimate = Usage { input_tokens: tokens_of(bytes), ..Usage::default() };
         let reservation = Some(budget.reserve(amount(&estimate, model.price.map(|price| price.cost(&estimate))))?);
         Ok(Self { reservation, price: model.price, estimate, dispatched: false })
-    }
-
-    /// Of a call that the journal answers: it costs what it cost.
-    pub(crate) fn answered(conversation: &Conversation) -> Self {
-        let estimate = Usage { input_tokens: conversation.weight().tokens, ..Usage::default() };
-        Self { reservation: None, price: None, estimate, dispatched: false }
     }
 
     /// From here on the call costs something, whatever happens.

@@ -386,7 +386,7 @@ impl Focus {
             }
             () = overdue => Err(Error::Cancelled),
         };
-        let result = self.left(kind, seq, result).await;
+        let result = self.left(seq, result).await;
         if let Err(error) = &result {
             trace::failed(&span, error);
         }
@@ -417,7 +417,11 @@ impl Focus {
 
     async fn begin(&self, intent: Intent) -> Result<Option<u64>> {
         match &self.0.journal {
-            Some(journal) => journal.journal_begin(self.0.lease, intent).await.map(Some),
+            Some(journal) => {
+                let seq = journal.journal_begin(self.0.lease, intent).await?;
+                tracing::trace!(target: "animus_agent::journal", seq, "an intent is written");
+                Ok(Some(seq))
+            }
             None => Ok(None),
         }
     }
@@ -427,7 +431,11 @@ impl Focus {
             self.audit_denial(caller, denial).await;
         }
         match &self.0.journal {
-            Some(journal) => journal.journal_end(self.0.lease, seq, outcome).await,
+            Some(journal) => {
+                journal.journal_end(self.0.lease, seq, outcome).await?;
+                tracing::trace!(target: "animus_agent::journal", seq, "an outcome is written");
+                Ok(())
+            }
             None => Ok(()),
         }
     }

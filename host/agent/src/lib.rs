@@ -6,6 +6,7 @@
 //! the intent of every effect before the effect and its outcome after, and tells the watcher. The engage loop is host
 //! code that a faculty calls; see `docs/engage-loop.md`.
 
+pub mod awareness;
 mod charge;
 mod content;
 pub mod control;

@@ -5,6 +5,7 @@
 //! No I/O and no WebAssembly engine happen here, so the rules that security rests on are tested in seconds.
 
 pub mod authority;
+pub mod awareness;
 pub mod budget;
 pub mod child;
 pub mod code;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Result,
+    Result, awareness,
     event::Event,
     grant::Grant,
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
@@ -72,6 +72,8 @@ pub trait Works: Send + Sync {
     async fn works(&self, filter: WorkFilter) -> Result<Vec<Work>>;
     /// The items whose identifier begins so, at most `limit`, newest first.
     async fn works_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<Work>>;
+    /// What an item may know of the others.
+    async fn awareness(&self, query: awareness::Query) -> Result<awareness::Rows>;
     /// How many items stand where.
     async fn work_counts(&self) -> Result<Counts>;
     /// Asks for the end of an item and of its children, theirs included: what is queued, failed or dead is cancelled at

@@ -6,6 +6,7 @@ mod idle;
 mod load;
 mod parallel;
 mod python;
+mod recall;
 mod reload;
 mod skill;
 mod soak;
@@ -32,6 +33,7 @@ pub(crate) const ALL: &[&str] = &[
     "skill",
     "reload",
     "turn",
+    "recall",
     "idle",
 ];
 
@@ -68,6 +70,7 @@ pub(crate) async fn measure(id: &str, shared: &Shared) -> Result<Vec<Row>> {
         "skill" => skill::measure(shared.python().await?).await,
         "reload" => reload::measure().await,
         "turn" => turn::measure().await,
+        "recall" => recall::measure().await,
         "idle" => idle::measure().await,
         other => bail!("no row '{other}'"),
     }

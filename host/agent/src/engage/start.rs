@@ -42,7 +42,8 @@ impl Start {
             .observe(intent, async move {
                 let skills = host.orient(&faculty, &prompt).await?;
                 let written = host.cx().tenant.ledger_read(host.work_id(), Filter::default()).await?;
-                let system = prompt::system(&system, &written);
+                let around = host.awareness().await?;
+                let system = prompt::system(&system, &written, &around);
                 Ok(Self { system, tools: engine_tools::definitions(&host, &by), skills })
             })
             .await?;

@@ -1,6 +1,8 @@
-//! Memories and embeddings, as effects of a focus.
+//! Memories and embeddings as effects of a focus, and what it is told of others.
 //!
 //! The journal holds of a memory its digest and not its text: who forgets a memory should not find it there again.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use animus_core::{
     Error, Result,
@@ -15,6 +17,7 @@ use serde_json::json;
 
 use super::{Focus, services::intent};
 use crate::{
+    awareness::digest,
     charge::Charge,
     measure,
     memory::{embedding, one, part, served_here},
@@ -71,6 +74,13 @@ impl Focus {
                 Ok(None)
             }
         }
+    }
+
+    /// What this focus is told of other work now; empty when it is told nothing.
+    pub(crate) async fn awareness(&self) -> Result<String> {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        digest(&*self.cx().tenant, self.0.work, &self.cx().faculty.awareness, now_ms).await
     }
 
     pub(super) async fn store_memory(

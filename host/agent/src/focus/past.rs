@@ -278,15 +278,15 @@ impl Focus {
 
     /// An effect has ended: what its record held and nobody asked for is given up, or shows that a program went another
     /// way than it did before.
-    pub(super) async fn left<T>(&self, kind: EffectKind, seq: Option<u64>, result: Result<T>) -> Result<T> {
+    pub(super) async fn left<T>(&self, seq: Option<u64>, result: Result<T>) -> Result<T> {
         let Some(seq) = seq else { return result };
         let is_program = lock(&self.0.past.programs).remove(&seq).is_some();
         if is_program && result.is_ok() && !self.is_cancelled() {
             let ended = lock(&self.0.past.replay).as_ref().map_or(Ok(()), |past| past.ended(Some(seq)));
             ended.map_err(|error| self.halt(error))?;
         }
-        // What a cancelled program would have asked for is not known, so that its journal may be open.
-        if kind != EffectKind::Phase || result.is_ok() {
+        // Nobody asks any more for what is left; but what was stopped for another host to go on with is left to it.
+        if !self.leaves() && self.halted().is_none() {
             let left = self.leave(seq);
             self.give_up(left).await?;
         }

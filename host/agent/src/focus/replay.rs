@@ -14,7 +14,7 @@ use animus_core::{
     budget::Amount,
     id::Digest,
     journal::{EffectKind, Intent, Outcome, Record},
-    llm::Response,
+    llm::Usage,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -295,14 +295,23 @@ impl Replay {
 fn cost(record: &Record) -> Amount {
     match (&record.outcome, record.intent.kind) {
         (Some(Outcome::Ok { response }), EffectKind::Llm) => {
-            Response::deserialize(response).map_or_else(|_| Amount::default(), |response| amount(&response))
+            Paid::deserialize(response).map_or_else(|_| Amount::default(), |paid| paid.amount())
         }
         _ => Amount::default(),
     }
 }
 
-fn amount(response: &Response) -> Amount {
-    Amount { tokens: response.usage.total(), microusd: response.cost_microusd.unwrap_or_default() }
+/// What answers and embeddings have in common.
+#[derive(Deserialize)]
+struct Paid {
+    usage: Usage,
+    cost_microusd: Option<u64>,
+}
+
+impl Paid {
+    fn amount(&self) -> Amount {
+        Amount { tokens: self.usage.total(), microusd: self.cost_microusd.unwrap_or_default() }
+    }
 }
 
 /// Whether this stands for an answer that the journal did not keep.

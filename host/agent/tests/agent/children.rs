@@ -21,13 +21,12 @@ use animus_core::{
     plugins::{FacultyOutcome, Task},
     services::{CallContext, Principal},
     store::Works as _,
-    work::{Backoff, Claim, Host, MAX_DEPTH, State, Work, WorkFilter},
+    work::{Claim, Host, MAX_DEPTH, State, Work, WorkFilter},
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use proptest::prelude::*;
 use serde_json::json;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::{Bench, FakePlugins, FakeTenant, Script, call, calls, says, tool_use};
 
@@ -75,9 +74,7 @@ fn serve(cx: &RunContext, tenant: Arc<FakeTenant>, places: Arc<Semaphore>) -> to
                 Some(claimed) => {
                     let budget = Budget::new("child", claimed.work.left());
                     let cx = RunContext { slot: Some(slot), budget, ..cx.clone() };
-                    let leave = CancellationToken::new();
-                    let terms = Terms { backoff: Backoff::default(), lease_ms: 1_000, leave, place: None };
-                    runs.spawn(run_claimed(cx, claimed, terms));
+                    runs.spawn(run_claimed(cx, claimed, Terms::default()));
                 }
                 None => {
                     drop(slot);

@@ -9,7 +9,7 @@ use animus_core::{
     budget::{Allowance, Budget},
     event::Event,
     grant::Grant,
-    id::{FocusId, WorkId},
+    id::{Digest, FocusId, MemoryId, WorkId},
     journal::{EffectKind, Intent, Outcome},
     ledger::EntryType,
     llm::{Message, Request, Role, StreamEvent},
@@ -68,6 +68,8 @@ async fn every_effect_has_its_intent_before_it_and_its_outcome_after_it() {
         "intent ledger note",
         "append a note",
         "outcome ledger note",
+        "intent llm embed",
+        "outcome llm embed",
         "intent memory store",
         "store a fact",
         "outcome memory store",
@@ -85,6 +87,93 @@ async fn every_effect_has_its_intent_before_it_and_its_outcome_after_it() {
     let journal = bench.tenant.journal();
     assert!(journal[1..].iter().all(|record| record.intent.parent == Some(1)), "all inside the phase");
     assert!(journal[1..].iter().all(|record| record.intent.caller == "assistant"));
+}
+
+#[tokio::test]
+async fn the_journal_holds_nothing_of_what_a_memory_says() {
+    let plugins = FakePlugins::with_faculty(|cx, by, _| {
+        async move {
+            let services = &cx.services;
+            let id = services.memory_store(&by, "the cat is grey".into(), "fact".into(), vec!["tag".into()]).await?;
+            assert_eq!(services.memory_update(&by, id, "the cat is black".into(), Some(1)).await?, 2);
+            Ok(fine())
+        }
+        .boxed()
+    });
+    let bench = Bench::new(Script::of([]), plugins);
+    assert_eq!(bench.run().await.state, State::Completed);
+    let journal = bench.tenant.journal();
+    let stored = journal.iter().find(|record| record.intent.subject == "store").unwrap();
+    let digest = Digest::of(b"the cat is grey");
+    assert_eq!(stored.intent.request, json!({ "sha256": digest, "bytes": 15, "kind": "fact", "tags": ["tag"] }));
+    let updated = journal.iter().find(|record| record.intent.subject == "update").unwrap();
+    assert_eq!((&updated.intent.request["bytes"], &updated.intent.request["from"]), (&json!(16), &json!(1)));
+    assert!(!json!(journal).to_string().contains("cat"), "{journal:?}");
+}
+
+#[tokio::test]
+async fn an_effect_names_the_memory_that_it_stores() {
+    let named = Arc::new(std::sync::Mutex::new(None));
+    let kept = named.clone();
+    let plugins = FakePlugins::with_faculty(move |cx, by, _| {
+        let kept = kept.clone();
+        async move {
+            let id = cx.services.memory_store(&by, "a fact".into(), "fact".into(), vec![]).await?;
+            *kept.lock().unwrap() = Some((cx.focus, id));
+            Ok(fine())
+        }
+        .boxed()
+    });
+    let bench = Bench::new(Script::of([]), plugins);
+    bench.run().await;
+    let seq = bench.tenant.journal().iter().find(|record| record.intent.subject == "store").unwrap().seq;
+    let (focus, id) = named.lock().unwrap().unwrap();
+    assert_eq!(id, MemoryId::of_effect(focus, seq));
+}
+
+#[tokio::test]
+async fn embedding_is_journaled_by_digest_and_charged() {
+    let plugins = FakePlugins::with_faculty(|cx, by, _| {
+        async move {
+            let answer = cx.services.llm_embed(&by, vec!["one".into(), "three".into()]).await?;
+            assert_eq!(answer.vectors, [[1.0, 3.0], [1.0, 5.0]]);
+            let blank = cx.services.llm_embed(&by, vec![" ".into()]).await.unwrap_err();
+            assert_eq!(blank.class(), "invalid");
+            Ok(fine())
+        }
+        .boxed()
+    });
+    let bench = Bench::new(Script::of([]), plugins);
+    let report = bench.run().await;
+    assert_eq!(report.state, State::Completed);
+    assert_eq!((bench.tenant.settlement().tokens, bench.tenant.settlement().cost_microusd), (2, 2));
+    let journal = bench.tenant.journal();
+    let calls: Vec<_> = journal.iter().filter(|record| record.intent.kind == EffectKind::Llm).collect();
+    assert_eq!(calls.len(), 1, "what is refused beforehand is not begun");
+    assert_eq!(calls[0].intent.subject, "embed");
+    assert_eq!((&calls[0].intent.request["texts"], &calls[0].intent.request["bytes"]), (&json!(2), &json!(8)));
+    let Some(Outcome::Ok { response }) = calls[0].outcome.clone() else { panic!("it went well") };
+    let kept: animus_core::llm::Embeddings = serde_json::from_value(response).unwrap();
+    assert_eq!(kept.vectors, [[1.0, 3.0], [1.0, 5.0]], "the journal can answer in the model's place");
+}
+
+#[tokio::test]
+async fn a_vendor_that_cannot_embed_keeps_no_memory_from_being_stored_or_found() {
+    let plugins = FakePlugins::with_faculty(|cx, by, _| {
+        async move {
+            cx.services.memory_store(&by, "a fact".into(), "fact".into(), vec![]).await?;
+            let query = animus_core::memory::Query { text: "fact".into(), ..Default::default() };
+            assert_eq!(cx.services.memory_recall(&by, query).await?.len(), 1);
+            Ok(fine())
+        }
+        .boxed()
+    });
+    let script = Script::of([]);
+    *script.cannot_embed.lock().unwrap() = Some(Error::Unavailable("down".into()));
+    let bench = Bench::new(script.clone(), plugins);
+    assert_eq!(bench.run().await.state, State::Completed);
+    assert_eq!(script.embedded.lock().unwrap().len(), 2);
+    assert_eq!(bench.tenant.settlement().tokens, 0, "what failed is not charged");
 }
 
 #[tokio::test]

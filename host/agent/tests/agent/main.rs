@@ -19,5 +19,6 @@ mod events;
 mod growth;
 mod pairing;
 mod resume;
+mod retrace;
 mod runs;
 mod support;

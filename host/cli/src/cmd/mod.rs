@@ -149,7 +149,8 @@ fn execute(cli: Cli, out: &Out) -> Result<Exit> {
     let serves = matches!(cli.command, Command::Serve(_));
     let wants = Wants { settings, prometheus: serves, continues: !serves };
     let telemetry = Telemetry::start(wants, runtime.handle(), out)?;
-    let exit = runtime.block_on(cli.command.run(&Context::new(out.clone(), home, telemetry.scrape())));
+    let cx = Context::new(out.clone(), home, telemetry.scrape());
+    let exit = runtime.block_on(cli.command.run(&cx));
     telemetry.finish();
     // A thread that still reads standard input must not keep the process.
     runtime.shutdown_background();

@@ -67,6 +67,8 @@ fn every_documented_field_is_there() {
     matches("plugin remove", home.json(&["plugin", "remove", "scribe"]));
     matches("tool list", home.json(&["tool", "list"]));
     matches("run", home.ok(&["run", "--json", "say ready"]).events().pop().unwrap());
+    matches("focus show", home.json(&["focus", "show"]));
+    matches("focus replay", home.json(&["focus", "replay", "last"]));
     matches("tool call", home.json(&["tool", "call", "fs.list_files"]));
     matches("ledger append", home.json(&["ledger", "append", "last", "noted"]));
     matches("ledger show", home.json(&["ledger", "show", "last", "--journal"]));

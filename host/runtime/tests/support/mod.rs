@@ -217,6 +217,9 @@ impl Works for FakeTenant {
     async fn works_by_prefix(&self, _: &str, _: u32) -> Result<Vec<Work>> {
         no()
     }
+    async fn awareness(&self, _: animus_core::awareness::Query) -> Result<animus_core::awareness::Rows> {
+        no()
+    }
     async fn work_counts(&self) -> Result<Counts> {
         no()
     }

@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 use super::{
     Handle,
     error::{During as _, json, now_ms, signed},
+    pool::LONG,
     text::kept,
 };
 use crate::chain::{Chain, Link, entry, next};
@@ -77,6 +78,8 @@ impl Audit for Handle {
 
     async fn audit_verify(&self) -> Result<AuditVerdict> {
         let mut tx = self.tx().await?;
+        // A log of years takes its time.
+        sqlx::query(LONG).execute(&mut *tx).await.during("verify the audit log")?;
         // One statement sees one state, however long it takes; the log itself is never held as a whole.
         let mut rows = sqlx::query("SELECT * FROM audit WHERE tenant = $1 ORDER BY seq").bind(self.t()).fetch(&mut *tx);
         let mut chain = Chain::new(&self.tenant);

@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use super::{
     Handle,
     error::{Columns as _, During as _, missing, signed},
+    pool::LONG,
     text::kept,
 };
 
@@ -145,6 +146,7 @@ impl Handle {
         if many < LARGE || self.has_index(&mut tx, space).await? {
             return Ok(());
         }
+        sqlx::query(LONG).execute(&mut *tx).await.during(what)?;
         sqlx::query("SELECT memory_index($1)").bind(signed(space.number)).execute(&mut *tx).await.during(what)?;
         tx.commit().await.during(what)
     }

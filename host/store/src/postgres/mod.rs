@@ -5,6 +5,7 @@
 //! everything that a tenant has once: its audit log, its plugins, its skills, its secrets.
 
 mod audit;
+mod awareness;
 mod embeddings;
 mod error;
 mod events;

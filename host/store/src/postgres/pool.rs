@@ -17,13 +17,15 @@ use super::{
 
 /// The most connections of one host to its store.
 const CONNECTIONS: u32 = 10;
-/// How long a call waits for a connection of its own process, behind at most as many calls as foci run.
-const QUEUE: Duration = Duration::from_secs(30);
+/// How long a call waits for a connection of its own process, behind as many calls as foci run and clients ask.
+const QUEUE: Duration = Duration::from_secs(120);
 /// How long the server works on one statement, waits for another's lock, and keeps a transaction whose host is silent.
 /// A transaction here takes milliseconds; one with an artifact of tens of megabytes, seconds.
 const LIMITS: [(&str, &str); 3] =
     [("statement_timeout", "60s"), ("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "60s")];
 
+/// Makes an exception for the statements of one transaction that may take long.
+pub(super) const LONG: &str = "SET LOCAL statement_timeout = '15min'";
 /// The advisory lock of a host that opens the store.
 const OPENING: i64 = 0x616e_696d_7573;
 

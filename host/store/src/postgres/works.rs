@@ -1,7 +1,7 @@
 //! Work items: submitting, looking, cancelling, trying again. Their focuses are in `focuses.rs`.
 
 use animus_core::{
-    Error, Result,
+    Error, Result, awareness,
     id::{FocusId, WorkId},
     store::{Renewed, Watch, Works},
     work::{
@@ -145,10 +145,13 @@ impl Handle {
             let same = self.live(&mut tx, &new).await?;
             let Some(made) = self.insert(&mut tx, &new, same.as_ref().map(|work| work.id)).await? else { continue };
             let submitted = match same {
+                // Nothing that anybody waits for has changed.
                 Some(work) => Submitted { work, how: Submission::Merged { item: made.id } },
-                None => Submitted { work: made, how: Submission::Created },
+                None => {
+                    self.changed(&mut tx).await?;
+                    Submitted { work: made, how: Submission::Created }
+                }
             };
-            self.changed(&mut tx).await?;
             tx.commit().await.during("submit a work item")?;
             return Ok(submitted);
         }
@@ -218,6 +221,10 @@ impl Works for Handle {
         .fetch_all(&mut *tx)
         .await;
         rows.during("find work items")?.iter().map(work).collect()
+    }
+
+    async fn awareness(&self, query: awareness::Query) -> Result<awareness::Rows> {
+        self.look_around(&query).await
     }
 
     async fn work_counts(&self) -> Result<Counts> {

@@ -1,6 +1,7 @@
 //! The SQLite back end: one file, many processes of one machine.
 
 mod audit;
+mod awareness;
 mod embeddings;
 mod error;
 mod events;

@@ -1,7 +1,7 @@
 //! Work items: submitting, looking, cancelling, trying again. Their focuses are in `focuses.rs`.
 
 use animus_core::{
-    Result,
+    Result, awareness,
     id::WorkId,
     store::{Renewed, Watch, Works},
     work::{
@@ -160,6 +160,10 @@ impl Works for Handle {
         .fetch_all(self.pool.readers())
         .await;
         rows.during("find work items")?.iter().map(work).collect()
+    }
+
+    async fn awareness(&self, query: awareness::Query) -> Result<awareness::Rows> {
+        self.look_around(&query).await
     }
 
     async fn work_counts(&self) -> Result<Counts> {

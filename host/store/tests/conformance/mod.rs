@@ -42,6 +42,7 @@ macro_rules! suite {
                 costs_add_up_over_attempts
                 a_focus_whose_process_is_gone_is_recovered_once
                 work_of_another_tenant_is_out_of_reach
+                other_work_is_told_newest_first_within_limits_and_without_oneself
             }
             queue {
                 the_greatest_priority_comes_first_and_of_equals_the_oldest

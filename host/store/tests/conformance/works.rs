@@ -1,14 +1,15 @@
 use std::sync::Arc;
 
 use animus_core::{
-    Error,
+    Error, awareness,
     id::{FocusId, WorkId},
-    store::Store,
+    ledger::EntryType,
+    store::{Store, Tenant},
     work::{NewWork, Settlement, State, WorkFilter},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{begin, begun, class, end, some_work, submitted, tenant, two_tenants};
+use super::{begin, begun, claim, class, end, some_work, submitted, tenant, two_tenants};
 
 fn filter(state: Option<State>, limit: u32) -> WorkFilter {
     WorkFilter { state, limit: Some(limit), ..WorkFilter::default() }
@@ -164,4 +165,64 @@ pub(crate) async fn work_of_another_tenant_is_out_of_reach(store: Arc<dyn Store>
     assert_eq!(class(end(&bob, focus, State::Failed, Settlement::default()).await), "not-found");
     assert_eq!(bob.focus_recover("here", &|_| false).await.unwrap(), []);
     assert_eq!(ada.work(work).await.unwrap().state, State::Running);
+}
+
+async fn completed_with(tenant: &Arc<dyn Tenant>, work: NewWork, summary: Value) -> WorkId {
+    let id = tenant.work_submit(work).await.unwrap().work.id;
+    let claimed = tenant.focus_begin(id, State::Queued, &claim()).await.unwrap();
+    let settlement = Settlement { outcome: Some(json!({ "summary": summary })), ..Settlement::default() };
+    tenant.focus_end(claimed.lease, State::Completed, settlement).await.unwrap();
+    id
+}
+
+pub(crate) async fn other_work_is_told_newest_first_within_limits_and_without_oneself(store: Arc<dyn Store>) {
+    let (tenant, other) = two_tenants(&store).await;
+    let named = |instruction: &str| NewWork { instruction: instruction.into(), ..some_work() };
+    let start = async |tenant: &Arc<dyn Tenant>, work: NewWork| {
+        let id = tenant.work_submit(work).await.unwrap().work.id;
+        tenant.focus_begin(id, State::Queued, &claim()).await.unwrap();
+        id
+    };
+    let own = start(&tenant, named("own")).await;
+    let first = start(&tenant, named("first")).await;
+    let second = start(&tenant, named(&"long ".repeat(1_000))).await;
+    let child = start(&tenant, NewWork { parent: Some(own), ..named("child") }).await;
+    tenant.work_submit(named("queued")).await.unwrap();
+    for plan in ["old plan", "new plan"] {
+        tenant.ledger_append(first, EntryType::Plan, plan, None).await.unwrap();
+    }
+    for (work, entry_type, text) in [
+        (own, EntryType::Finding, "own finding"),
+        (first, EntryType::Finding, "one"),
+        (first, EntryType::Note, "a note"),
+        (child, EntryType::Finding, "of a child"),
+        (second, EntryType::Finding, "two"),
+    ] {
+        tenant.ledger_append(work, entry_type, text, None).await.unwrap();
+    }
+    completed_with(&tenant, named("done"), json!("it worked")).await;
+    completed_with(&tenant, named("odd"), json!({ "not": "a text" })).await;
+    // Of another tenant nothing is told.
+    start(&other, named("secret")).await;
+    completed_with(&other, named("secret"), json!("secret")).await;
+
+    let query = awareness::Query { except: own, since_ms: 0, running: 9, completed: 9, findings: 9, children: false };
+    let rows = tenant.awareness(query).await.unwrap();
+    let running: Vec<_> = rows.running.iter().map(|it| (it.instruction.len(), it.plan.as_deref())).collect();
+    assert_eq!(running, [(awareness::MAX_TEXT as usize, None), (5, Some("new plan"))]);
+    let completed: Vec<_> = rows.completed.iter().map(|it| (it.instruction.as_str(), it.summary.as_deref())).collect();
+    assert_eq!(completed, [("odd", None), ("done", Some("it worked"))]);
+    let findings: Vec<_> = rows.findings.iter().map(|it| it.text.as_str()).collect();
+    assert_eq!(findings, ["two", "one"]);
+    assert_eq!(rows.findings[0].faculty, some_work().faculty);
+
+    let all = tenant.awareness(awareness::Query { children: true, ..query }).await.unwrap();
+    assert_eq!((all.running.len(), all.findings.len()), (3, 3));
+    let few = awareness::Query { running: 1, completed: 1, findings: 0, ..query };
+    let few = tenant.awareness(few).await.unwrap();
+    assert_eq!((few.running.len(), few.completed.len(), few.findings.len()), (1, 1, 0));
+    let late = rows.completed[0].at_ms.max(rows.findings[0].at_ms) + 1;
+    let none = tenant.awareness(awareness::Query { since_ms: late, ..query }).await.unwrap();
+    assert_eq!((none.running.len(), none.completed.len(), none.findings.len()), (2, 0, 0));
+    assert_eq!(other.awareness(query).await.unwrap().running.len(), 1);
 }

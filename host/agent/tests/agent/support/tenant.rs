@@ -7,7 +7,7 @@ use std::{
 };
 
 use animus_core::{
-    Error, Result,
+    Error, Result, awareness,
     budget::Allowance,
     event::Event,
     grant::Grant,
@@ -41,6 +41,9 @@ struct Kept {
     audit: Vec<(String, String, String, Value)>,
     happened: Vec<String>,
     settlements: Vec<Settlement>,
+    /// What there is of other work, and who asked for it.
+    around: awareness::Rows,
+    looked: Vec<awareness::Query>,
     submits: BTreeMap<String, WorkId>,
 }
 
@@ -144,6 +147,15 @@ impl FakeTenant {
         self.kept.lock().unwrap().settlements.last().unwrap().clone()
     }
 
+    /// From now on other work is there; and how often anybody looked.
+    pub fn others(&self, around: awareness::Rows) {
+        self.kept.lock().unwrap().around = around;
+    }
+
+    pub fn looked(&self) -> Vec<awareness::Query> {
+        self.kept.lock().unwrap().looked.clone()
+    }
+
     /// Takes an item to a state, as its end would.
     pub fn settle(&self, work: WorkId, state: State) {
         self.kept.lock().unwrap().works.get_mut(&work).unwrap().state = state;
@@ -172,6 +184,10 @@ impl FakeTenant {
             std::future::pending::<()>().await;
         }
         Ok(())
+    }
+
+    pub fn submitted(&self, work: WorkId) -> Work {
+        self.kept.lock().unwrap().works[&work].clone()
     }
 
     pub fn only_work(&self) -> WorkId {
@@ -270,6 +286,11 @@ impl Works for FakeTenant {
     }
     async fn works_by_prefix(&self, _: &str, _: u32) -> Result<Vec<Work>> {
         unused()
+    }
+    async fn awareness(&self, query: awareness::Query) -> Result<awareness::Rows> {
+        let mut kept = self.kept.lock().unwrap();
+        kept.looked.push(query);
+        Ok(kept.around.clone())
     }
     async fn work_counts(&self) -> Result<Counts> {
         unused()

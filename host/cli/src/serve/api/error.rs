@@ -79,7 +79,7 @@ impl From<Error> for Refused {
         let status = match &error {
             Error::Denied(_) => StatusCode::FORBIDDEN,
             Error::BudgetExhausted(_) => StatusCode::TOO_MANY_REQUESTS,
-            Error::Cancelled | Error::Conflict(_) | Error::Uncertain(_) | Error::Diverged(_) => StatusCode::CONFLICT,
+            Error::Cancelled | Error::Conflict(_) | Error::Uncertain(_) => StatusCode::CONFLICT,
             Error::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
             Error::NotFound(_) => StatusCode::NOT_FOUND,
