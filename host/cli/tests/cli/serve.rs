@@ -137,7 +137,7 @@ fn work_goes_in_over_http_and_comes_out() {
         (server.ask("POST", "/v1/work", &["Content-Type: application/json"], Some("{")), 400, "invalid"),
         (server.post("/v1/work", &json!({ "faculty": "transform", "parms": {} })), 422, "invalid"),
         (server.post("/v1/work", &json!({ "faculty": "" })), 400, "invalid"),
-        (server.post("/v1/work", &json!({ "faculty": "x", "instruction": "y".repeat(2 << 20) })), 413, "invalid"),
+        (server.post("/v1/work", &json!({ "faculty": "x", "instruction": "y".repeat(1 << 20) })), 413, "invalid"),
         (server.ask("POST", &format!("/v1/work/{id}/retry"), &[], None), 409, "conflict"),
         (server.ask("POST", &format!("/v1/work/{nobody}/cancel"), &[], None), 404, "not-found"),
     ] {

@@ -21,7 +21,7 @@ pub(crate) struct Failure {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Body {
-    /// `denied`, `budget-exhausted`, `cancelled`, `timeout`, `invalid`, `not-found`, `conflict`, `unavailable`, `internal`.
+    /// `denied`, `budget-exhausted`, `cancelled`, `timeout`, `invalid`, `not-found`, `conflict`, `unavailable`, `diverged`, `uncertain`, `internal`.
     class: String,
     /// What is wrong, for people.
     message: String,
