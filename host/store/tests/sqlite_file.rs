@@ -9,7 +9,7 @@ use animus_core::{
     Error,
     id::{Digest, PluginName, TenantId},
     ledger::{EntryType, Filter},
-    memory::NewMemory,
+    memory::{Embedding, NewMemory, Update},
     store::{NewGeneration, SecretValue, Store as _, Tenant},
     work::NewWork,
 };
@@ -56,7 +56,11 @@ impl Home {
 
     /// The files in which a text stands.
     fn files_with(&self, text: &str) -> Vec<PathBuf> {
-        let has = |path: &PathBuf| fs::read(path).unwrap().windows(text.len()).any(|bytes| bytes == text.as_bytes());
+        self.files_with_bytes(text.as_bytes())
+    }
+
+    fn files_with_bytes(&self, trace: &[u8]) -> Vec<PathBuf> {
+        let has = |path: &PathBuf| fs::read(path).unwrap().windows(trace.len()).any(|bytes| bytes == trace);
         fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path()).filter(has).collect()
     }
 }
@@ -92,6 +96,36 @@ async fn what_was_forgotten_stands_in_no_file() {
         assert_eq!(home.files_with(trace), Vec::<PathBuf>::new(), "{trace}");
     }
     assert!(!home.files_with("filler").is_empty());
+}
+
+#[tokio::test]
+async fn no_earlier_version_and_no_vector_of_what_was_forgotten_stands_in_any_file() {
+    let home = Home::new();
+    let tenant = home.tenant("local").await;
+    let vector = |seed: u8| (0..64).map(|n| f32::from(n * 3 + seed).sin()).collect::<Vec<f32>>();
+    let embedding = |seed| Some(Embedding::new("test:64", vector(seed)).unwrap());
+    let new = |content: &str, seed| NewMemory {
+        content: content.into(),
+        kind: "fact".into(),
+        embedding: embedding(seed),
+        ..NewMemory::default()
+    };
+    tenant.memory_store(new("something else", 3)).await.unwrap();
+    let id = tenant.memory_store(new("wrdlbrm the first", 1)).await.unwrap();
+    let update = Update { content: "krxlpt the second".into(), embedding: embedding(2), from: None };
+    tenant.memory_update(id, update).await.unwrap();
+    let traces = |seed| {
+        let exact = embedding(seed).unwrap().vector().iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        exact[..64].to_vec()
+    };
+    for trace in [b"wrdlbrm".to_vec(), b"krxlpt".to_vec(), traces(2), traces(3)] {
+        assert!(!home.files_with_bytes(&trace).is_empty());
+    }
+    tenant.memory_forget(id).await.unwrap();
+    for trace in [b"wrdlbrm".to_vec(), b"krxlpt".to_vec(), traces(1), traces(2)] {
+        assert_eq!(home.files_with_bytes(&trace), Vec::<PathBuf>::new());
+    }
+    assert!(!home.files_with_bytes(&traces(3)).is_empty());
 }
 
 #[tokio::test]

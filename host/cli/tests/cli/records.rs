@@ -81,7 +81,7 @@ fn a_recall_finds_forms_of_words_says_how_and_narrows_by_time_and_author() {
     assert_eq!(hits(&["--by", "notes"]), 0);
     assert_eq!(hits(&["--by", "operator", "--half-life", "7"]), 1);
     home.run(&["memory", "recall", "x", "--since", "soon"]).expect(2);
-    home.run(&["memory", "recall", "x", "--half-life", "0"]).expect(2);
+    home.run(&["memory", "recall", "x", "--half-life", "0"]).expect(1);
     assert_eq!(home.json(&["memory", "recall", "deployment", "--no-vectors"])["hits"], json!([]));
 }
 
@@ -110,7 +110,7 @@ fn a_vendor_that_cannot_embed_keeps_no_memory_from_being_stored_and_found() {
     assert_eq!(home.json(&["memory", "recall", "whales"])["hits"].as_array().unwrap().len(), 1);
     home.run(&["memory", "reindex"]).expect(1);
     home.configure("[llm.roles]\nembed = 'anthropic:claude-sonnet-4-5'\n");
-    let refused = home.run(&["memory", "store", "whales"]).expect(2);
+    let refused = home.run(&["memory", "store", "whales"]).expect(1);
     assert!(refused.stderr.contains("Anthropic has no such endpoint"), "{refused:?}");
 }
 
