@@ -93,6 +93,7 @@ async fn fill(tenant: &Arc<dyn Tenant>) {
     let (host, faculties) = (Host::this("here"), vec!["f".to_owned()]);
     let beat = Beat { host, faculties, max_concurrent: 1, running: 1, draining: false, address: None };
     tenant.host_beat(&beat).await.unwrap();
+    tenant.hook_switch("operator", "guard", true).await.unwrap();
     tenant.secret_set("operator", "token", SecretValue::new("s3cret")).await.unwrap();
     tenant.plugin_install("operator", generation(&id)).await.unwrap();
     tenant.plugin_failed(&PluginName::new("p").unwrap(), 1).await.unwrap();
