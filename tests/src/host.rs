@@ -1,4 +1,5 @@
-//! A host put together as the command line does it: SQLite, the real runtime, the real focus. Only the model is not real.
+//! A host put together as the command line does it: a real store, the real runtime, the real focus. Only the model is not
+//! real.
 
 use std::{
     path::Path,
@@ -23,12 +24,12 @@ use animus_core::{
 use animus_runtime::{
     Artifacts, Egress, Engine, EngineConfig, Prepared, Registry, Snapshot, egress::Resolver, skill::Forge,
 };
-use animus_store::{MasterKey, Sqlite};
+use animus_store::{MasterKey, Postgres, Sqlite};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Guest, guests, models::Laconic};
+use crate::{Guest, guests, models::Laconic, postgres::Database};
 
 /// A host with an empty store and an empty workspace.
 pub struct TestHost {
@@ -72,12 +73,20 @@ impl TestHost {
         Self::with_egress(Egress::with_resolver(resolver)).await
     }
 
+    /// A host with its store in a Postgres database, sealed with the `key` in the folder [`Self::outside`].
+    pub async fn on(database: &Database) -> Self {
+        let (home, keys) = home();
+        let store = Postgres::open(&database.url(), keys).await.unwrap();
+        Self::over(home, store.tenant(&TenantId::local()).await.unwrap(), Egress::new())
+    }
+
     async fn with_egress(egress: Arc<Egress>) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        std::fs::create_dir(home.path().join("workspace")).unwrap();
-        let keys = MasterKey::load_or_create(&home.path().join("key")).unwrap();
+        let (home, keys) = home();
         let store = Sqlite::open(&home.path().join("animus.db"), keys).await.unwrap();
-        let tenant = store.tenant(&TenantId::local()).await.unwrap();
+        Self::over(home, store.tenant(&TenantId::local()).await.unwrap(), egress)
+    }
+
+    fn over(home: TempDir, tenant: Arc<dyn Tenant>, egress: Arc<Egress>) -> Self {
         Self { home, tenant, registry: Arc::new(Registry::new(artifacts(), egress)), log: Arc::default() }
     }
 
@@ -214,6 +223,14 @@ impl TestHost {
         let rules = Rules { create, ..Rules::default() };
         Arc::new(Forge::new(self.registry.clone(), self.tenant.clone(), Grant::everything(), rules))
     }
+}
+
+/// A folder with a workspace and a key.
+fn home() -> (TempDir, MasterKey) {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("workspace")).unwrap();
+    let keys = MasterKey::load_or_create(&home.path().join("key")).unwrap();
+    (home, keys)
 }
 
 fn parse(manifest: &str) -> Manifest {

@@ -59,6 +59,15 @@ impl Database {
         Some(database)
     }
 
+    /// A database with everything that is in this one. Who is connected to this one is thrown out.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn copy(&self) -> Self {
+        run(&self.server, &quiet(&self.name)).await;
+        Self::make(self.server.clone(), &format!(" TEMPLATE \"{}\"", self.name)).await
+    }
+
     async fn make(server: PgConnectOptions, how: &str) -> Self {
         let name = format!("animus_{}", animus_core::id::WorkId::new().to_string().replace('-', ""));
         run(&server, &format!("CREATE DATABASE \"{name}\" OWNER {OWNER}{how}")).await;
@@ -132,6 +141,11 @@ fn url(server: &PgConnectOptions, database: &str) -> String {
     server.clone().username(OWNER).password(PASSWORD).database(database).to_url_lossy().to_string()
 }
 
+/// Ends what a store may not have closed yet; a template has no visitors.
+fn quiet(database: &str) -> String {
+    format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
+}
+
 async fn run(options: &PgConnectOptions, sql: &str) {
     let mut connection = PgConnection::connect_with(options).await.unwrap();
     connection.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
@@ -164,9 +178,7 @@ async fn prepare(server: &PgConnectOptions) -> String {
         let keys = MasterKey::load_or_create(&key).unwrap();
         fs::remove_file(&key).unwrap();
         drop(Postgres::open(&url(server, &half), keys).await.unwrap());
-        // Ends what the store may not have closed yet; a template has no visitors.
-        let quiet = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{half}'");
-        connection.execute(AssertSqlSafe(quiet)).await.unwrap();
+        connection.execute(AssertSqlSafe(quiet(&half))).await.unwrap();
         connection.execute(AssertSqlSafe(format!("ALTER DATABASE \"{half}\" RENAME TO \"{name}\""))).await.unwrap();
     }
     connection.close().await.unwrap();

@@ -1,5 +1,5 @@
 //! A host that ends after any write of a journal: the process is aborted, another one takes the work over, and the work
-//! comes to the same end. Real components, a real store, real processes; only the model is not real.
+//! comes to the same end. Real components, real stores, real processes; only the model is not real.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -50,14 +50,17 @@ use animus_core::{
     work::{Claim, Host, NewWork, State, WorkFilter},
 };
 use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Registry};
-use animus_store::{MasterKey, Sqlite};
-use animus_tests::{TestHost, manifest_of, shipped};
+use animus_store::{MasterKey, Postgres, Sqlite};
+use animus_tests::{TestHost, manifest_of, postgres::Database, shipped};
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 /// The folder that a host of the sweep works in; set for the processes that the sweep starts.
 const HOME: &str = "ANIMUS_SWEEP_HOME";
+/// The URL of its database; not set, its store is a file in the folder.
+const DATABASE: &str = "ANIMUS_SWEEP_DATABASE";
 /// After so many writes of journals it ends.
 const WRITES: &str = "ANIMUS_SWEEP_WRITES";
 /// Tokens of one answer.
@@ -242,10 +245,13 @@ impl tracing::Subscriber for Ends {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
-async fn open(home: &Path) -> Arc<dyn Tenant> {
+async fn open(home: &Path, database: Option<String>) -> Arc<dyn Tenant> {
     let key = MasterKey::load_or_create(&home.join("key")).unwrap();
-    let store = Sqlite::open(&home.join("animus.db"), key).await.unwrap();
-    store.tenant(&TenantId::local()).await.unwrap()
+    let local = TenantId::local();
+    match database {
+        Some(url) => Postgres::open(&url, key).await.unwrap().tenant(&local).await.unwrap(),
+        None => Sqlite::open(&home.join("animus.db"), key).await.unwrap().tenant(&local).await.unwrap(),
+    }
 }
 
 /// Nothing in an ordinary run of the tests: the sweep starts this binary with a filter for it.
@@ -263,7 +269,7 @@ fn a_host_of_the_sweep() {
 
 /// Does all the work that there is.
 async fn serve(home: &Path) {
-    let tenant = open(home).await;
+    let tenant = open(home, env::var(DATABASE).ok()).await;
     let target = env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
     let engine = Engine::new(&EngineConfig { instances: 64 }).unwrap();
     let artifacts = Arc::new(Artifacts::open(engine, target.join("test-artifacts")).unwrap());
@@ -316,9 +322,71 @@ async fn work(home: PathBuf, tenant: Arc<dyn Tenant>, registry: Arc<Registry>) {
 
 // ---- the sweep
 
-/// A store with the plugins and the work, to be copied for each point.
-async fn template() -> TestHost {
-    let host = TestHost::new().await;
+/// What the hosts of a point work with: a folder, and a store that is a file in it or a database.
+struct Place {
+    home: TempDir,
+    database: Option<Database>,
+}
+
+impl Place {
+    /// One with the plugins and the work, to be copied for each point.
+    async fn template(database: Option<Database>) -> Self {
+        let host = match &database {
+            Some(database) => TestHost::on(database).await,
+            None => TestHost::new().await,
+        };
+        furnish(&host).await;
+        let home = tempfile::tempdir().unwrap();
+        copy_files(host.outside(), home.path());
+        Self { home, database }
+    }
+
+    async fn copy(&self) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        copy_files(self.home.path(), home.path());
+        let workspace = home.path().join("workspace");
+        fs::create_dir(&workspace).unwrap();
+        for (file, text) in [("a.txt", "aaa\n"), ("b.txt", "bbb\n"), ("tool.txt", "end\n"), ("code.txt", "end\n")] {
+            fs::write(workspace.join(file), text).unwrap();
+        }
+        let database = match &self.database {
+            Some(database) => Some(database.copy().await),
+            None => None,
+        };
+        Self { home, database }
+    }
+
+    fn url(&self) -> Option<String> {
+        self.database.as_ref().map(Database::url)
+    }
+
+    fn host_process(&self, writes: u64) -> ExitStatus {
+        let mut host = Command::new(env::current_exe().unwrap());
+        host.args(["--exact", "a_host_of_the_sweep", "--nocapture"]);
+        host.env(HOME, self.home.path()).env(WRITES, writes.to_string()).envs(self.url().map(|url| (DATABASE, url)));
+        let output = host.output().unwrap();
+        let aborted = !output.status.success() && output.status.code().is_none();
+        assert!(
+            output.status.success() || (writes > 0 && aborted),
+            "{}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output.status
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+/// Installs the plugins, and submits the work.
+async fn furnish(host: &TestHost) {
     host.install_python().await;
     for (name, file, text) in [
         ("fs", "fs", manifest_of("fs")),
@@ -356,42 +424,12 @@ async fn template() -> TestHost {
         ..NewWork::default()
     };
     host.tenant().work_submit(work).await.unwrap();
-    host
-}
-
-fn copy(host: &TestHost) -> tempfile::TempDir {
-    let home = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(host.outside()).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), home.path().join(entry.file_name())).unwrap();
-        }
-    }
-    let workspace = home.path().join("workspace");
-    fs::create_dir(&workspace).unwrap();
-    for (file, text) in [("a.txt", "aaa\n"), ("b.txt", "bbb\n"), ("tool.txt", "end\n"), ("code.txt", "end\n")] {
-        fs::write(workspace.join(file), text).unwrap();
-    }
-    home
-}
-
-fn host_process(home: &Path, writes: u64) -> ExitStatus {
-    let mut host = Command::new(env::current_exe().unwrap());
-    host.args(["--exact", "a_host_of_the_sweep", "--nocapture"]).env(HOME, home).env(WRITES, writes.to_string());
-    let output = host.output().unwrap();
-    let aborted = !output.status.success() && output.status.code().is_none();
-    assert!(
-        output.status.success() || (writes > 0 && aborted),
-        "{}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output.status
 }
 
 /// What must hold when all work is done, however often hosts ended. Returns the outcome, and how many calls are uncertain.
-async fn check(home: &Path, hosts: usize, point: &str) -> (Value, usize) {
-    let tenant = open(home).await;
+async fn check(place: &Place, hosts: usize, point: &str) -> (Value, usize) {
+    let home = place.home.path();
+    let tenant = open(home, place.url()).await;
     let works = tenant.works(WorkFilter::default()).await.unwrap();
     assert_eq!(works.len(), 2, "{point}: the work and its child: {works:#?}");
     assert!(works.iter().all(|work| work.state == State::Completed && work.attempts == 1), "{point}: {works:#?}");
@@ -435,43 +473,61 @@ async fn check(home: &Path, hosts: usize, point: &str) -> (Value, usize) {
     (lead.outcome.clone().unwrap(), uncertain)
 }
 
-#[tokio::test]
-async fn work_comes_to_the_same_end_whenever_its_host_ends() {
+#[test]
+fn work_comes_to_the_same_end_whenever_its_host_ends() {
+    sweep("SQLite", None);
+}
+
+#[test]
+fn work_in_postgres_comes_to_the_same_end_whenever_its_host_ends() {
+    let Some(database) = runtime().block_on(Database::fresh()) else { return };
+    sweep("Postgres", Some(database));
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+/// One point after the other, until a host comes to the end of the work before its point.
+fn sweep(store: &str, database: Option<Database>) {
+    // One sweep at a time: each keeps the machine busy, and what it took is that of one.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let began = Instant::now();
-    let host = template().await;
-    let whole = copy(&host);
-    assert!(host_process(whole.path(), 0).success());
-    let (outcome, uncertain) = check(whole.path(), 1, "whole").await;
+    let template = runtime().block_on(Place::template(database));
+    let whole = runtime().block_on(template.copy());
+    assert!(whole.host_process(0).success());
+    let (outcome, uncertain) = runtime().block_on(check(&whole, 1, "whole"));
     assert_eq!(uncertain, 0);
     assert_eq!(outcome["summary"], "finished, the child was heard");
 
     let next = AtomicU64::new(1);
     let (points, processes) = (Mutex::new(BTreeMap::new()), AtomicUsize::new(0));
-    let sweep = || {
+    let some = || {
+        let runtime = runtime();
         loop {
             let n = next.fetch_add(1, Ordering::AcqRel);
-            let home = copy(&host);
+            let place = runtime.block_on(template.copy());
             processes.fetch_add(1, Ordering::AcqRel);
-            if host_process(home.path(), n).success() {
+            if place.host_process(n).success() {
                 return;
             }
             let mut hosts = 2;
             processes.fetch_add(1, Ordering::AcqRel);
             // At every fourth point the second host ends as well, soon after.
-            if n.is_multiple_of(4) && !host_process(home.path(), 2).success() {
+            if n.is_multiple_of(4) && !place.host_process(2).success() {
                 hosts += 1;
                 processes.fetch_add(1, Ordering::AcqRel);
             }
             if !n.is_multiple_of(4) || hosts == 3 {
-                assert!(host_process(home.path(), 0).success());
+                assert!(place.host_process(0).success());
             }
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let found = runtime.block_on(check(home.path(), hosts, &format!("after {n} writes")));
+            let found = runtime.block_on(check(&place, hosts, &format!("on {store} after {n} writes")));
             points.lock().unwrap().insert(n, found);
         }
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..2).map(|_| scope.spawn(sweep)).collect();
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(some)).collect();
         for thread in threads {
             if let Err(panic) = thread.join() {
                 std::panic::resume_unwind(panic);
@@ -480,13 +536,13 @@ async fn work_comes_to_the_same_end_whenever_its_host_ends() {
     });
     let points = points.into_inner().unwrap();
     for (n, (found, _)) in &points {
-        assert_eq!(found, &outcome, "after {n} writes");
+        assert_eq!(found, &outcome, "on {store} after {n} writes");
     }
     let uncertain: usize = points.values().map(|(_, uncertain)| uncertain).sum();
     assert!(points.len() >= 20, "{}", points.len());
     assert!(uncertain > 0, "a call that may not be repeated was under way at some point");
     eprintln!(
-        "crash sweep on SQLite: {} points, {} processes, {uncertain} calls that nobody repeated, {:.1} s",
+        "crash sweep on {store}: {} points, {} processes, {uncertain} calls that nobody repeated, {:.1} s",
         points.len(),
         processes.load(Ordering::Acquire),
         began.elapsed().as_secs_f64()

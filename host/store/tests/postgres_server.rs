@@ -93,6 +93,7 @@ async fn fill(tenant: &Arc<dyn Tenant>) {
     let (host, faculties) = (Host::this("here"), vec!["f".to_owned()]);
     let beat = Beat { host, faculties, max_concurrent: 1, running: 1, draining: false, address: None };
     tenant.host_beat(&beat).await.unwrap();
+    tenant.hook_switch("operator", "guard", true).await.unwrap();
     tenant.secret_set("operator", "token", SecretValue::new("s3cret")).await.unwrap();
     tenant.plugin_install("operator", generation(&id)).await.unwrap();
     tenant.plugin_failed(&PluginName::new("p").unwrap(), 1).await.unwrap();
@@ -561,4 +562,33 @@ async fn without_the_extension_the_error_says_what_to_do() {
     let error = open(&database.url()).await.unwrap_err();
     assert_eq!(error.class(), "unavailable");
     assert!(error.to_string().contains("vector") && error.to_string().contains("operators-guide"), "{error}");
+}
+
+#[tokio::test]
+async fn whoever_gives_up_leaves_no_transaction_open() {
+    let Some(database) = Database::fresh().await else { return };
+    let store = open(&database.url()).await.unwrap();
+    let tenant = tenant(&store, "a").await;
+    let mut stranger = database.stranger().await;
+    for polls in 0..8 {
+        let mut call = Box::pin(tenant.work_submit(queued("given up on")));
+        for _ in 0..=polls {
+            if (&mut call).now_or_never().is_some() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        drop(call);
+        // What is under way may end yet; what is left open would stay so until somebody takes that connection.
+        let mut open = i64::MAX;
+        for _ in 0..200 {
+            let find = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND state LIKE 'idle in transaction%'";
+            open = sqlx::query_scalar(find).bind(database.name()).fetch_one(&mut stranger).await.unwrap();
+            if open == 0 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        assert_eq!(open, 0, "given up after {polls} waits");
+    }
 }

@@ -6,6 +6,7 @@ mod database;
 mod home;
 
 mod authoring;
+mod cluster;
 mod dev;
 mod documented;
 mod exec;

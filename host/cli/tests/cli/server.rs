@@ -122,8 +122,12 @@ impl Server {
         lines
     }
 
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
-        let done = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        let done = Command::new("kill").args([&format!("-{name}"), &self.process().to_string()]).status().unwrap();
         assert!(done.success());
     }
 

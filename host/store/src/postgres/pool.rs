@@ -115,7 +115,12 @@ impl Pool {
     async fn begin(&self, statement: &str) -> Result<Tx> {
         let mut dead = 0;
         loop {
-            match self.pool.begin_with(AssertSqlSafe(statement.to_owned())).await {
+            let (pool, statement) = (self.pool.clone(), AssertSqlSafe(statement.to_owned()));
+            // In a task of its own, which ends whoever gives up meanwhile. sqlx knows of a transaction only when it has
+            // begun: given up before, the connection would go back with it open, and whoever gets it next would work
+            // in there, with the role of whoever gave up.
+            let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
+            match begun.map_err(|e| Error::internal("cannot begin a transaction", &e))? {
                 Err(e) if is_gone(&e) && dead < CONNECTIONS => dead += 1,
                 begun => return begun.during("begin a transaction"),
             }
