@@ -32,6 +32,7 @@ use animus_core::{
     code::{Description, Program, Ran, Tested},
     event::Unwatched,
     grant::Grant,
+    hook::{HookEvent, Verdict},
     id::TenantId,
     journal::Outcome,
     ledger::Filter,
@@ -202,6 +203,14 @@ impl PluginSet for Counting {
         self.plugins.test_code(cx, interpreter, by, program).await
     }
 
+    async fn warm(&self, plugin: &str) -> Result<()> {
+        self.plugins.warm(plugin).await
+    }
+
+    async fn hook(&self, cx: &CallContext, plugin: &str, event: &HookEvent) -> Result<Verdict> {
+        self.plugins.hook(cx, plugin, event).await
+    }
+
     fn awaiting(&self, tool: &str) -> Option<Denial> {
         self.plugins.awaiting(tool)
     }
@@ -290,6 +299,7 @@ async fn work(home: PathBuf, tenant: Arc<dyn Tenant>, registry: Arc<Registry>) {
             tenant: tenant.clone(),
             plugins: Arc::new(Counting { plugins, file: home.join("calls") }),
             skills: None,
+            hooks: Default::default(),
             models: Arc::new(ByTurn),
             watcher: Arc::new(Unwatched),
             budget: Budget::new("run", Allowance::default()),
@@ -333,6 +343,7 @@ async fn template() -> TestHost {
             tools: prepared.tools,
             is_faculty: prepared.inspection.is_faculty,
             is_interpreter: false,
+            is_hook: false,
             grant: Some(Manifest::parse(&text).unwrap().request),
         };
         host.tenant().plugin_install("test", new).await.unwrap();
@@ -447,11 +458,11 @@ async fn work_comes_to_the_same_end_whenever_its_host_ends() {
             let mut hosts = 2;
             processes.fetch_add(1, Ordering::AcqRel);
             // At every fourth point the second host ends as well, soon after.
-            if n % 4 == 0 && !host_process(home.path(), 2).success() {
+            if n.is_multiple_of(4) && !host_process(home.path(), 2).success() {
                 hosts += 1;
                 processes.fetch_add(1, Ordering::AcqRel);
             }
-            if n % 4 != 0 || hosts == 3 {
+            if !n.is_multiple_of(4) || hosts == 3 {
                 assert!(host_process(home.path(), 0).success());
             }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -154,11 +154,7 @@ async fn a_hook_runs_under_its_own_grant_and_is_not_watched_itself() {
     let agent_a = agent(&host, &[]).await;
     let result = agent_a.call("tools.echo", json!({ "x": 1 })).await;
     assert!(result.text.ends_with("which says: called, and got: {}"), "{}", result.text);
-    let remembered = host
-        .tenant()
-        .memory_recall(Query { text: String::new(), limit: None, kind: None, tags: Vec::new() })
-        .await
-        .unwrap();
+    let remembered = host.tenant().memory_recall(Query::default()).await.unwrap().hits;
     assert!(remembered.iter().all(|hit| hit.memory.source == "a") && !remembered.is_empty());
 
     let host = tool_host().await;

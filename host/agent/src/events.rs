@@ -397,6 +397,10 @@ async fn put(channel: &Channel, batch: &[(u64, Event)]) -> Result<()> {
 
 /// What comes next of an item that somebody follows.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, on its way to a client, and nearly all are events"
+)]
 pub enum Next {
     /// An event, with the number to go on from after it.
     Event(u64, Event),

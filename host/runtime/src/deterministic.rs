@@ -217,8 +217,7 @@ mod tests {
         let clock = Arc::new(VirtualClock::at(5_000));
         let (mut ctx, mut table) = (WasiClocksCtx::default(), ResourceTable::new());
         let mut monotonic = Monotonic { ctx: &mut ctx, table: &mut table, program: Some(&clock) };
-        let pollable = monotonic.subscribe_duration(2_000_000).unwrap();
-        drop(pollable);
+        monotonic.subscribe_duration(2_000_000).unwrap();
         assert_eq!(clock.now(), Duration::from_millis(5_000));
         let mut sleep =
             Sleep { until: Some(tokio::time::Instant::now()), clock: clock.clone(), until_ns: 5_002_000_000 };
