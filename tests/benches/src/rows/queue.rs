@@ -287,7 +287,7 @@ fn median(mut rates: Vec<f64>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use animus_core::store::WorkFilter;
+    use animus_core::work::WorkFilter;
 
     use super::*;
 
