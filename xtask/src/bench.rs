@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use clap::Args;
 
-use crate::sh;
+use crate::{postgres, sh};
 
 /// What *python* is measured against, from the Python package index.
 const RIVALS: &[&str] = &["pyeryx==0.11.0", "pydantic-monty==1.4.0"];
@@ -18,7 +18,7 @@ const RIVALS: &[&str] = &["pyeryx==0.11.0", "pydantic-monty==1.4.0"];
 #[derive(Args)]
 pub(crate) struct Bench {
     /// Only these rows (call, call@100, boundary, parallel, load, python, 'python cpu', 'python rss', skill, reload,
-    /// turn, idle)
+    /// turn, queue, recall, density, stream, idle)
     rows: Vec<String>,
 }
 
@@ -27,11 +27,28 @@ impl Bench {
         if self.rows.is_empty() || self.rows.iter().any(|row| row.starts_with("python")) {
             rivals(&sh::target(root).join("rivals"));
         }
-        let build = ["build", "--locked", "--release", "--workspace", "--bin", "animus-bench"];
+        let wanted = |row: &str| self.rows.is_empty() || self.rows.iter().any(|it| it == row);
+        let mut build = vec!["build", "--locked", "--release", "--workspace", "--bin", "animus-bench"];
+        // *stream* goes through the real server.
+        build.extend(wanted("stream").then_some(["--bin", "animus"]).into_iter().flatten());
         sh::run("build (release)", &mut sh::cargo(root, &build))?;
         let bench = sh::target(root).join("release").join(format!("animus-bench{}", env::consts::EXE_SUFFIX));
-        sh::run("bench", Command::new(bench).current_dir(root).args(self.rows))
+        let mut bench = Command::new(bench);
+        // Lives until the figures are taken. Without one, *queue* says what is missing, and the others are taken.
+        let postgres = if wanted("queue") { postgres(root) } else { None };
+        if let Some(server) = &postgres {
+            bench.env(postgres::VARIABLE, server.url());
+        }
+        sh::run("bench", bench.current_dir(root).args(&self.rows))
     }
+}
+
+/// A server as durable as Postgres is by default, unless one is named.
+fn postgres(root: &Path) -> Option<postgres::Server> {
+    postgres::Server::unless_named(root, true).unwrap_or_else(|error| {
+        sh::say(&format!("  {error:#}"));
+        None
+    })
 }
 
 /// Installs the rivals in a virtual environment, once. What is missing is missing from the table, which says so.

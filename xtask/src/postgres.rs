@@ -1,4 +1,4 @@
-//! The Postgres that tests run against: a server of their own, from the Python package index, for as long as they run.
+//! The Postgres that tests and figures run against: a server of their own, from the Python package index, for as long as they run.
 
 use std::{
     env, fs,
@@ -25,21 +25,21 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one, unless the variable names one already.
-    pub(crate) fn unless_named(root: &Path) -> Result<Option<Self>> {
+    /// Starts one, unless the variable names one already. Where `durable`, its commits are on the disk as they are by
+    /// Postgres's defaults, which tests have no use for and what is measured has.
+    pub(crate) fn unless_named(root: &Path, durable: bool) -> Result<Option<Self>> {
         if env::var_os(VARIABLE).is_some_and(|url| !url.is_empty()) {
             return Ok(None);
         }
-        let started = Self::start(root);
-        started
-            .map(Some)
-            .with_context(|| format!("no Postgres for the tests; name one that runs already in {VARIABLE}"))
+        let started = Self::start(root, durable);
+        started.map(Some).with_context(|| format!("no Postgres for this; name one that runs already in {VARIABLE}"))
     }
 
-    fn start(root: &Path) -> Result<Self> {
+    fn start(root: &Path, durable: bool) -> Result<Self> {
         let python = environment(&sh::target(root).join("postgres"))?;
         let mut process = Command::new(python)
             .arg(root.join("xtask/postgres/server.py"))
+            .args(durable.then_some("--durable"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -66,7 +66,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.alive.take());
         if let Err(error) = self.process.wait() {
-            sh::say(&format!("  the server of the tests may still run: {error}"));
+            sh::say(&format!("  the Postgres may still run: {error}"));
         }
     }
 }

@@ -19,7 +19,7 @@ impl Test {
     pub(crate) fn run(self, root: &Path) -> Result<()> {
         let mut host = sh::cargo(root, &["test", "--locked"]);
         // Lives until the tests have ended.
-        let postgres = postgres::Server::unless_named(root)?;
+        let postgres = postgres::Server::unless_named(root, false)?;
         if let Some(server) = &postgres {
             host.env(postgres::VARIABLE, server.url());
         }

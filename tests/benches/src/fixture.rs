@@ -102,7 +102,7 @@ impl Host {
                         version: "0.1.0".into(),
                         manifest,
                         source: "bench".into(),
-                        tools: ["echo", "cross"].map(|tool| definition(&name, tool)).into(),
+                        tools: ["echo", "cross", "ask"].map(|tool| definition(&name, tool)).into(),
                         is_faculty: false,
                         is_interpreter: false,
                         is_hook: false,
@@ -116,6 +116,11 @@ impl Host {
 
     /// A focus without a journal, and a principal that may call every tool.
     pub(crate) fn caller(&self) -> Result<(Focus, Principal)> {
+        self.caller_of(Arc::new(Scripted::silent()))
+    }
+
+    /// The same with models of one's own.
+    pub(crate) fn caller_of(&self, models: Arc<dyn Models>) -> Result<(Focus, Principal)> {
         let focus = FocusId::new();
         let everything = Grant::parse_toml("tool = [\"*\"]")?;
         let authority = Authority::new(PluginName::new("caller")?, everything.clone(), everything, Grant::everything());
@@ -128,7 +133,7 @@ impl Host {
             depth: 0,
             parent: None,
         };
-        let cx = self.run_context(Arc::new(Scripted::silent()));
+        let cx = self.run_context(models);
         Ok((Focus::unjournaled(cx, WorkId::new(), focus), by))
     }
 

@@ -5,6 +5,8 @@
 mod fixture;
 mod measure;
 mod models;
+#[path = "../../src/postgres.rs"]
+mod postgres;
 mod raw;
 mod rival;
 mod rows;
@@ -15,7 +17,7 @@ use anyhow::{Result, bail};
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut args = std::env::args().skip(1).peekable();
-    // `load` and `idle` measure whole processes: this program starts itself.
+    // `load`, `density` and `idle` measure whole processes: this program starts itself.
     if args.peek().is_some_and(|arg| arg == rows::CHILD) {
         return rows::child(args.skip(1).collect()).await;
     }

@@ -19,6 +19,12 @@ impl Samples {
         self.0.get(at).copied().unwrap_or_default()
     }
 
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn p50(&self) -> Duration {
         self.percentile(50)
     }

@@ -2,19 +2,22 @@
 
 mod boundary;
 mod call;
+mod density;
 mod idle;
 mod load;
 mod parallel;
 mod python;
+mod queue;
 mod recall;
 mod reload;
 mod skill;
 mod soak;
+mod stream;
 mod turn;
 
 use std::{path::Path, sync::Arc};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -33,7 +36,10 @@ pub(crate) const ALL: &[&str] = &[
     "skill",
     "reload",
     "turn",
+    "queue",
     "recall",
+    "density",
+    "stream",
     "idle",
 ];
 
@@ -54,6 +60,12 @@ impl Shared {
         });
         Ok(&made.await?.0)
     }
+
+    /// Where that host is at home, for a process of its own.
+    async fn python_home(&self) -> Result<&Path> {
+        self.python().await?;
+        Ok(self.python.get().context("it was made")?.1.path())
+    }
 }
 
 /// Takes one figure.
@@ -70,7 +82,10 @@ pub(crate) async fn measure(id: &str, shared: &Shared) -> Result<Vec<Row>> {
         "skill" => skill::measure(shared.python().await?).await,
         "reload" => reload::measure().await,
         "turn" => turn::measure().await,
+        "queue" => queue::measure().await,
         "recall" => recall::measure().await,
+        "density" => density::measure(shared.python_home().await).await,
+        "stream" => stream::measure().await,
         "idle" => idle::measure().await,
         other => bail!("no row '{other}'"),
     }
@@ -81,6 +96,7 @@ pub(crate) async fn child(args: Vec<String>) -> Result<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["load", home] => load::child(Path::new(home)).await,
         ["idle", home] => idle::child(Path::new(home)).await,
+        ["density", home, kind, count] => density::child(Path::new(home), kind, count.parse()?).await,
         _ => bail!("not for people: `cargo xtask bench`"),
     }
 }

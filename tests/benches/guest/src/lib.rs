@@ -39,6 +39,23 @@ impl Tool for Cross {
     }
 }
 
+/// Asks a model, and answers with what it said: held open for as long as the model is.
+#[derive(Deserialize, JsonSchema)]
+struct Ask {
+    /// The question.
+    text: String,
+}
+
+impl Tool for Ask {
+    const NAME: &'static str = "ask";
+    const ANNOTATIONS: Annotations = Annotations::READ_ONLY;
+    type Output = String;
+
+    fn call(self) -> Result<String> {
+        Ok(llm::complete(&llm::Request::ask("bench", self.text))?.message.text())
+    }
+}
+
 /// Which version of the guest this is. Whoever makes versions writes over the digits in the built component.
 static VERSION: [u8; 24] = *b"bench-guest-version:0000";
 
@@ -57,4 +74,4 @@ impl Tool for Version {
     }
 }
 
-export_tools!(Echo, Cross, Version);
+export_tools!(Echo, Cross, Ask, Version);

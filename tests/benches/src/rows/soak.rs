@@ -65,7 +65,7 @@ async fn at_once(host: &Arc<Host>) -> Result<()> {
 }
 
 /// This process's resident memory, in MB.
-fn resident() -> Result<f64> {
+pub(super) fn resident() -> Result<f64> {
     let status = fs::read_to_string("/proc/self/status").context("resident memory is read from /proc")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kb: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
