@@ -55,6 +55,9 @@ impl Faculties {
     /// [`Error::Invalid`] that names both, for a kind of work that two of them accept.
     pub fn new(all: impl IntoIterator<Item = Faculty>) -> Result<Self> {
         let mut faculties = Self::default();
+        // In one order, so that the same mistake has the same message each time.
+        let mut all: Vec<_> = all.into_iter().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
         for faculty in all {
             for kind in &faculty.config.accepts {
                 match faculties.kinds.entry(kind.clone()) {

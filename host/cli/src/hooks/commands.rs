@@ -185,9 +185,9 @@ struct Group(Option<u32>);
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(leader) = self.0 {
-            // The shell's own `kill` knows process groups, and nothing unsafe is needed here.
+            // The shell's own `kill` knows process groups, and nothing unsafe is needed here. This form every shell reads.
             let killed = std::process::Command::new("sh")
-                .args(["-c", &format!("kill -KILL -- -{leader}")])
+                .args(["-c", &format!("kill -s KILL -- -{leader}")])
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
