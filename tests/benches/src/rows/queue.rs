@@ -301,7 +301,7 @@ mod tests {
         // Two rounds of 16, and three submits through each handle.
         assert_eq!(counts.into_iter().collect::<Vec<_>>(), [("completed".to_owned(), 38)]);
         let all = WorkFilter { limit: Some(100), ..WorkFilter::default() };
-        let attempts: Vec<_> = bench.tenant.works(&all).await.unwrap().iter().map(|work| work.attempts).collect();
+        let attempts: Vec<_> = bench.tenant.works(all).await.unwrap().iter().map(|work| work.attempts).collect();
         assert_eq!(attempts, [1; 38], "each by one worker");
     }
 }
