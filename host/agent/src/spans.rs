@@ -90,6 +90,8 @@ pub(crate) fn effect(models: &dyn Models, intent: &Intent) -> Span {
         EffectKind::Tool => Span::none(),
         EffectKind::Llm => chat(models, &intent.subject),
         EffectKind::Phase => phase(intent),
+        // Nobody looks so closely; what happens inside is still inside what is around it.
+        _ if !span_enabled!(target: SPANS, Level::DEBUG) => Span::current(),
         kind => debug_span!(
             target: SPANS, "work.effect",
             otel.name = format!("work.{}", kind.as_str()),

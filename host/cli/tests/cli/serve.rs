@@ -55,7 +55,9 @@ fn work_that_fails_is_tried_again_and_tells_so_by_its_exit_code() {
     let quick = "plugin = 'assistant'\naccepts = ['hasty']\n[recover]\nmax_attempts = 2\nbackoff = { first_ms = 10, most_ms = 20 }";
     std::fs::write(faculties.join("quick.toml"), quick).unwrap();
     // A model that cannot be reached: another try may find it.
-    home.configure("[llm.providers.ollama]\nbase_url = 'http://127.0.0.1:9'\n[llm.roles]\ndefault = 'ollama:x'\n");
+    let gone =
+        "[llm.providers.gone]\nkind = 'openai'\nbase_url = 'http://127.0.0.1:9/v1'\n[llm.roles]\ndefault = 'gone:x'\n";
+    home.configure(gone);
     home.run(&["work", "submit", "hasty", "cli", "say something"]).expect(1);
     let shown = home.json(&["work", "show"]);
     assert_eq!((&shown["work"]["state"], &shown["work"]["attempts"]), (&json!("dead"), &json!(2)), "{shown}");

@@ -18,6 +18,7 @@ const TEXTS: [(&str, &str); 9] = [
     ("faculty.wit", include_str!("../../../../wit/deps/animus-faculty@0.1.0/faculty.wit")),
     ("interpreter.wit", include_str!("../../../../wit/deps/animus-interpreter@0.1.0/interpreter.wit")),
     ("spawn-child.wit", include_str!("../../../../wit/deps/animus-spawn-child@0.1.0/spawn-child.wit")),
+    ("hook.wit", include_str!("../../../../wit/deps/animus-hook@0.1.0/hook.wit")),
     ("plugin.wit", include_str!("../../../../wit/plugin.wit")),
 ];
 
