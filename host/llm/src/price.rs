@@ -20,7 +20,7 @@ pub(crate) struct Known {
 /// The window of a model that nothing is known of.
 pub(crate) const DEFAULT_WINDOW: u64 = 128_000;
 /// Ollama loads a model with the window that a request asks for, and memory grows with it.
-pub(crate) const OLLAMA_WINDOW: u64 = 8_192;
+pub(crate) const OLLAMA_WINDOW: u64 = 16_384;
 /// The longest answer that is asked for of a model that nothing is known of.
 pub(crate) const DEFAULT_MAX_OUTPUT: u32 = 8_192;
 

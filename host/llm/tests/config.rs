@@ -220,7 +220,7 @@ fn windows_that_nobody_set_are_those_of_the_table_or_the_defaults() {
     };
     assert_eq!(window("anthropic:claude-sonnet-5-5"), (1_000_000, 16_384));
     assert_eq!(window("openai:some-finetune"), (128_000, 8_192));
-    assert_eq!(window("ollama:qwen3:8b"), (8_192, 4_096), "an answer shares the window");
+    assert_eq!(window("ollama:qwen3:8b"), (16_384, 8_192), "an answer shares the window");
 }
 
 #[test]

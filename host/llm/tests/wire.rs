@@ -280,7 +280,7 @@ async fn ollama_gets_its_window_and_results_by_tool_name() {
             "stream": true,
             "truncate": false,
             "shift": false,
-            "options": {"num_ctx": 8192, "num_predict": 900, "temperature": 0.2},
+            "options": {"num_ctx": 16384, "num_predict": 900, "temperature": 0.2},
             "tools": [{"type": "function", "function": {
                 "name": "fs__read_file",
                 "description": "Reads a file",
