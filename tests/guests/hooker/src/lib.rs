@@ -76,9 +76,8 @@ impl Hook for Plugin {
             Act::Block(why) => LlmVerdict::Block(why),
             Act::Modify(text) => {
                 // `9:` before the text names a part.
-                let (index, text) = text.split_once(':').map_or((0, text.as_str()), |(index, text)| {
-                    (index.parse().unwrap_or(0), text)
-                });
+                let (index, text) =
+                    text.split_once(':').map_or((0, text.as_str()), |(index, text)| (index.parse().unwrap_or(0), text));
                 let part = PartPatch { index, text: text.to_owned() };
                 LlmVerdict::Modify(LlmPatch { system: Some("from a hook".to_owned()), parts: vec![part] })
             }
