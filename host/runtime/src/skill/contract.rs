@@ -9,7 +9,7 @@ use wit_parser::{
 };
 
 /// In the order of their dependence.
-const TEXTS: [(&str, &str); 9] = [
+const TEXTS: [(&str, &str); 10] = [
     ("types.wit", include_str!("../../../../wit/deps/animus-types@0.1.0/types.wit")),
     ("tool.wit", include_str!("../../../../wit/deps/animus-tool@0.1.0/tool.wit")),
     ("llm.wit", include_str!("../../../../wit/deps/animus-llm@0.1.0/llm.wit")),
