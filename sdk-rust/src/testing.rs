@@ -307,8 +307,10 @@ impl State {
         let vector = |text: &String| {
             let mut vector = vec![0.0; 27];
             for byte in text.bytes() {
-                let place = byte.to_ascii_lowercase().wrapping_sub(b'a').min(26);
-                vector[usize::from(place)] += 1.0;
+                let place = usize::from(byte.to_ascii_lowercase().wrapping_sub(b'a').min(26));
+                if let Some(count) = vector.get_mut(place) {
+                    *count += 1.0;
+                }
             }
             vector
         };

@@ -161,7 +161,7 @@ fn luhn(digits: &[u32]) -> bool {
             double => double,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Addresses of machines other than this one.
