@@ -295,7 +295,11 @@ impl Works for Handle {
         let what = format!("try the work item {id} again");
         let mut tx = self.tx().await?;
         let before = self.work_held(&mut tx, id).await?;
-        expect_over(&what, &before)?;
+        if let Err(refused) = expect_over(&what, &before) {
+            // Dropped, the transaction would hold the item a moment longer, and claims pass over what is held.
+            tx.rollback().await.during(&what)?;
+            return Err(refused);
+        }
         let queued = sqlx::query(
             "UPDATE works SET state = 'queued', disposal = 'queue', max_attempts = greatest(max_attempts, attempts + 1),
                  takeovers = 0, not_before_ms = 0, cancelling = false, updated_ms = $3
