@@ -20,10 +20,19 @@ impl<T> During<T> for Result<T, sqlx::Error> {
     }
 }
 
-/// SQLite's primary result codes, <https://www.sqlite.org/rescode.html>.
-fn explain(what: &dyn Display, error: &sqlx::Error) -> Error {
+/// SQLite's primary result code, <https://www.sqlite.org/rescode.html>.
+fn code(error: &sqlx::Error) -> Option<u32> {
     let code = error.as_database_error().and_then(|e| e.code()).and_then(|code| code.parse::<u32>().ok());
-    match code.map(|extended| extended & 0xff) {
+    code.map(|extended| extended & 0xff)
+}
+
+/// Whether another process is in the way.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    code(error) == Some(5)
+}
+
+fn explain(what: &dyn Display, error: &sqlx::Error) -> Error {
+    match code(error) {
         _ if matches!(error, sqlx::Error::PoolTimedOut) => {
             Error::Unavailable(format!("cannot {what}: the store is busy; try again"))
         }

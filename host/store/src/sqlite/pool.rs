@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use animus_core::{Error, Result};
@@ -15,11 +15,13 @@ use sqlx::{
 
 use tokio::sync::watch;
 
-use super::error::During as _;
+use super::error::{During as _, is_busy};
 
 /// How long a writer waits for another process. A transaction here takes milliseconds; one that lasts longer is a
 /// checkpoint of a large file or a stopped process.
 const BUSY: Duration = Duration::from_secs(5);
+/// How long to wait before a file is opened again that another process is making.
+const AGAIN: Duration = Duration::from_millis(20);
 /// How long a call waits for a connection of its own process, behind at most as many calls as foci run.
 const QUEUE: Duration = Duration::from_secs(30);
 const READERS: u32 = 4;
@@ -68,7 +70,14 @@ impl Pool {
                 .test_before_acquire(false)
         };
         let what = format!("open the store {place}");
-        let writer = pool().max_connections(1).connect_with(writing).await.during(&what)?;
+        // Only one process at a time can make a new file one with a write-ahead log, and SQLite does not wait for that.
+        let end = Instant::now() + BUSY;
+        let writer = loop {
+            match pool().max_connections(1).connect_with(writing.clone()).await {
+                Err(e) if is_busy(&e) && Instant::now() < end => tokio::time::sleep(AGAIN).await,
+                opened => break opened.during(&what)?,
+            }
+        };
         migrate(&writer, path).await?;
         let reading = options.pragma("query_only", "ON");
         let readers = pool().max_connections(READERS).connect_with(reading).await.during(&what)?;
