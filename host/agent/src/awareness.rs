@@ -1,7 +1,7 @@
 //! What a focus is told of other work of its tenant: what runs, what was done lately, what was found.
 //!
 //! The texts are other agents', who may have read anything. They stand in quotes, on one line each, so that none can look
-//! like a heading or like words of the host; and the digest says what they are. It is bounded: [`MOST`] bytes are about
+//! like a heading or like words of the host; and the digest says what they are. It is bounded: `MOST` bytes are about
 //! 1,500 tokens.
 
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
 //! What was said and answered, for an operator who wants it in traces: events of the target
-//! [`CONTENT`](animus_core::trace::CONTENT), which are off unless they were turned on. Secrets are not among it: the host
+//! [`CONTENT`], which are off unless they were turned on. Secrets are not among it: the host
 //! keeps them from models and plugins to begin with.
 
 use animus_core::{
