@@ -10,12 +10,13 @@ use animus_core::{
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sqlx::{Sqlite as Driver, SqliteConnection, Transaction};
+use sqlx::SqliteConnection;
 
 use super::{
     Handle,
     error::{Columns as _, During as _, json as to_json, missing, signed},
     now_ms,
+    writer::Write,
 };
 use crate::plugins::{KEPT, fault, generation, head, installed, intact, no_goal, plugin, requests};
 
@@ -35,14 +36,7 @@ impl Handle {
     }
 
     /// What every change ends with: a new revision, the audit entry, the commit.
-    async fn changed(
-        &self,
-        mut tx: Transaction<'static, Driver>,
-        actor: &str,
-        action: &str,
-        name: &PluginName,
-        detail: Value,
-    ) -> Result<()> {
+    async fn changed(&self, mut tx: Write, actor: &str, action: &str, name: &PluginName, detail: Value) -> Result<()> {
         let what = format!("record the change of the plugin '{name}'");
         sqlx::query("UPDATE tenants SET plugins_revision = plugins_revision + 1 WHERE tenant = ?1")
             .bind(self.t())

@@ -8,12 +8,13 @@ use animus_core::{
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sqlx::{Sqlite as Driver, SqliteConnection, Transaction, sqlite::SqliteRow};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     Handle,
     error::{Columns as _, During as _, json as to_json, missing, signed},
     now_ms,
+    writer::Write,
 };
 use crate::skills::{
     KEPT, approvals, expect_approved, expect_few, expect_newest, expect_pending, expect_small, no_version, record,
@@ -88,7 +89,7 @@ impl Handle {
     /// What every change ends with: what is counted, a new revision, the audit entry, the commit.
     async fn skill_changed(
         &self,
-        mut tx: Transaction<'static, Driver>,
+        mut tx: Write,
         [auto, approved, rejected]: [bool; 3],
         actor: &str,
         action: &str,
