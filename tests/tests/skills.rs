@@ -205,6 +205,13 @@ async fn a_skill_that_keeps_failing_is_rolled_back() {
     assert!(half(json!({ "n": 1 })).await.unwrap().text.contains("0.5"));
     // What agents read of it is what is called.
     assert_eq!(read().await.get("scripts/tools.py"), Some(good.as_bytes()));
+    // What an agent makes next counts on from the newest, and not from what serves.
+    let agent = agent(&host, &forge, EVERY).await;
+    let tests = "from skill import half\ndef test_it():\n    assert half(2) == 1\n";
+    let told = agent.call("create_skill", creation("halves", good, tests)).await;
+    assert!(ok(&told).contains("made version 3"), "{told:?}");
+    let plugin = host.tenant().plugin(&named("halves")).await.unwrap();
+    assert_eq!((plugin.generation, plugin.version.as_str()), (3, "3.0.0"));
     let audit = host.tenant().audit_read(100).await.unwrap();
     let rolled = audit.iter().find(|entry| entry.action == "plugin.rollback").unwrap();
     assert!(rolled.actor == "host" && rolled.detail.to_string().contains("ZeroDivisionError"), "{rolled:?}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Catalog, SkillFiles, SkillOrigin, SkillRecord};
+use super::{Catalog, SkillFiles, SkillName, SkillOrigin, SkillRecord};
 use crate::{
     Result,
     authority::Authority,
@@ -63,6 +63,9 @@ pub trait Workshop: Send + Sync {
 
     /// The active skills as they are now.
     async fn catalog(&self) -> Result<Arc<Catalog>>;
+
+    /// The number of the newest version of a skill, whatever became of it; 0 where there is none.
+    async fn newest(&self, skill: &SkillName) -> Result<u64>;
 
     /// Checks, tests and compiles a skill that an agent made, and has it serve or wait, as the policy says. `by` is
     /// whose authority bounds it: it gets nothing that `by` does not hold, nor what an operator took back from the version

@@ -274,6 +274,14 @@ impl Workshop for Forge {
         Ok(catalog)
     }
 
+    async fn newest(&self, skill: &SkillName) -> Result<u64> {
+        match self.tenant.skill_versions(skill).await {
+            Ok(versions) => Ok(versions.first().map_or(0, |newest| newest.version)),
+            Err(Error::NotFound(_)) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn create(
         &self,
         cx: &CallContext,
