@@ -149,6 +149,7 @@ fn migrations() -> Migrator {
         (6, "memories", include_str!("../../../../migrations/sqlite/0006_memories.sql")),
         (7, "hooks", include_str!("../../../../migrations/sqlite/0007_hooks.sql")),
         (8, "hosts", include_str!("../../../../migrations/sqlite/0008_hosts.sql")),
+        (9, "makings", include_str!("../../../../migrations/sqlite/0009_makings.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
