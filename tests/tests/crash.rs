@@ -43,7 +43,7 @@ use animus_core::{
     manifest::Manifest,
     memory::Query,
     package,
-    plugins::{FacultyOutcome, Loaded, PluginSet, Task},
+    plugins::{FacultyOutcome, Failure, Loaded, Phases, PluginSet, Recovery, Task},
     services::CallContext,
     store::{NewGeneration, Store as _, Tenant},
     tool::{Output, Tool},
@@ -186,6 +186,28 @@ impl PluginSet for Counting {
 
     async fn engage(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<FacultyOutcome> {
         self.plugins.engage(cx, faculty, task).await
+    }
+
+    async fn phases(&self, faculty: &str) -> Result<Phases> {
+        self.plugins.phases(faculty).await
+    }
+
+    async fn orient(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<String> {
+        self.plugins.orient(cx, faculty, task).await
+    }
+
+    async fn consolidate(
+        &self,
+        cx: &CallContext,
+        faculty: &str,
+        task: Task,
+        outcome: FacultyOutcome,
+    ) -> Result<FacultyOutcome> {
+        self.plugins.consolidate(cx, faculty, task, outcome).await
+    }
+
+    async fn recover(&self, cx: &CallContext, faculty: &str, task: Task, failure: Failure) -> Result<Recovery> {
+        self.plugins.recover(cx, faculty, task, failure).await
     }
 
     async fn run_code(&self, cx: &CallContext, interpreter: &str, by: &Authority, program: Program) -> Result<Ran> {
