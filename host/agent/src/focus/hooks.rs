@@ -372,12 +372,13 @@ impl Failure {
     }
 }
 
-/// Stands for an event in the journal, without what is another figure each time.
+/// Stands for an event in the journal, without what is another figure each time, and without the item: one that goes on
+/// from another's journal is shown the same.
 fn digest(event: &HookEvent) -> Digest {
     let mut value = serde_json::to_value(event).unwrap_or_default();
     if let Some(object) = value.as_object_mut() {
-        for figure in ["number", "calls", "calls_last_minute", "elapsed_ms"] {
-            object.remove(figure);
+        for other in ["work_id", "number", "calls", "calls_last_minute", "elapsed_ms"] {
+            object.remove(other);
         }
     }
     Digest::of(value.to_string().as_bytes())

@@ -168,7 +168,7 @@ impl Focus {
                 return Err(self.halt(error));
             }
         };
-        let (over, strict) = (past.is_over(), past.is_strict());
+        let (over, strict, aside) = (past.is_over(), past.is_strict(), past.is_aside(intent));
         if over && !strict {
             *replay = None;
         }
@@ -180,7 +180,8 @@ impl Focus {
             Found::Nothing => Course::Live,
         };
         let is_program = matches!(intent.kind, EffectKind::Phase | EffectKind::Code);
-        let goes_on = matches!(course, Course::Answered(_)) || (is_program && matches!(course, Course::Again(..)));
+        let goes_on =
+            matches!(course, Course::Answered(_)) || (is_program && matches!(course, Course::Again(..))) || aside;
         if !strict && (over || !goes_on) {
             self.0.past.quiet.store(false, Ordering::Release);
         }
@@ -367,9 +368,9 @@ impl Focus {
         }
     }
 
-    /// Stamps an answer that a program goes on from.
+    /// Stamps an answer that a program goes on from. That is none of a hook, which may be another one next time.
     pub(super) fn stamp(&self, kind: EffectKind, parent: Option<u64>, outcome: &mut Outcome) {
-        if !self.is_program(parent) {
+        if kind == EffectKind::Hook || !self.is_program(parent) {
             return;
         }
         if let Outcome::Ok { response: Value::Object(response) } = outcome {

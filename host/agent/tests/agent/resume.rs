@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use animus_agent::{Focus, RunReport, Terms, run_claimed};
+use animus_agent::{Focus, Hooks, RunReport, Terms, run_claimed};
 use animus_core::{
     Error, Result,
     budget::Amount,
@@ -28,7 +28,9 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Bench, COST, FakePlugins, READS, Script, USAGE, outcome, response, text, tool_use};
+use crate::support::{
+    Bench, COST, FakePlugins, Looks, READS, Script, USAGE, call, outcome, response, says, text, tool_use,
+};
 
 /// A model that goes by what it reads, not by how often it was asked.
 #[derive(Default)]
@@ -253,6 +255,40 @@ async fn a_focus_may_lose_its_host_many_times() {
         };
         sweep.check(&resumed, &report, hosts, &format!("every {step} writes"));
     }
+}
+
+#[tokio::test]
+async fn a_hook_that_came_or_went_meanwhile_ends_no_focus() {
+    let whole = Sweep::new();
+    let report = whole.until(usize::MAX).await.unwrap();
+    let all = told(whole.bench.events());
+    for watched_first in [true, false] {
+        let hooks = |watched: bool| if watched { Looks::new().hooks() } else { Hooks::default() };
+        let mut sweep = Sweep::new();
+        sweep.bench.cx.hooks = hooks(watched_first);
+        sweep.until(usize::MAX).await.unwrap();
+        for n in 0..2 * sweep.journal().len() {
+            let mut sweep = Sweep::new();
+            sweep.bench.cx.hooks = hooks(watched_first);
+            assert!(sweep.until(n).await.is_none(), "{n}");
+            sweep.bench.cx.hooks = hooks(!watched_first);
+            let resumed = sweep.resume(None).await.unwrap();
+            let point = format!("after {n} writes, watched {}", if watched_first { "first" } else { "then" });
+            sweep.check(&resumed, &report, 2, &point);
+            let told = told(sweep.bench.events());
+            assert!(told["message"] <= all["message"] + 1 && told["usage"] <= all["usage"] + 1, "{point}: {told:?}");
+        }
+    }
+}
+
+/// How many events of each kind there are.
+fn told(events: Vec<Event>) -> BTreeMap<String, usize> {
+    let kind = |event: &Event| serde_json::to_value(event).unwrap()["type"].as_str().unwrap().to_owned();
+    let mut counts = BTreeMap::new();
+    for event in &events {
+        *counts.entry(kind(event)).or_default() += 1;
+    }
+    counts
 }
 
 #[tokio::test]
