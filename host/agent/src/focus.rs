@@ -53,7 +53,7 @@ mod skills;
 
 pub(crate) use code::Execution;
 pub(crate) use hooks::About;
-pub(crate) use past::Resumed;
+pub(crate) use past::{Replayed, Resumed};
 pub(crate) use skills::Oriented;
 
 /// How long a cancelled effect may take to end by itself before it is dropped.

@@ -61,6 +61,16 @@ pub(crate) struct Resumed {
     pub(crate) forked: Option<FocusId>,
 }
 
+/// What there is of a focus that is looked at again.
+pub(crate) struct Replayed {
+    /// When it began, milliseconds since the epoch.
+    pub(crate) began_ms: u64,
+    /// Its journal, in order.
+    pub(crate) records: Vec<Record>,
+    /// The last record that answers; all do where none.
+    pub(crate) until: Option<u64>,
+}
+
 struct Program {
     /// What it reads as the time.
     clock: Arc<VirtualClock>,
@@ -99,8 +109,7 @@ impl Focus {
         Ok(Self::build(cx, work, lease, Some(journal), cap, past))
     }
 
-    /// A focus that is looked at again: everything is answered from its journal, and nothing is written anywhere. The
-    /// record `until` is the last that answers.
+    /// A focus that is looked at again: everything is answered from its journal, and nothing is written anywhere.
     ///
     /// # Errors
     /// As [`Focus::resumed`].
@@ -108,12 +117,12 @@ impl Focus {
         cx: RunContext,
         work: WorkId,
         focus: FocusId,
-        began_ms: u64,
-        records: Vec<Record>,
-        until: Option<u64>,
+        cap: Option<Arc<Grant>>,
+        past: Replayed,
     ) -> Result<Self> {
+        let Replayed { began_ms, records, until } = past;
         let past = Past::of(records, Mode::Strict { until }, began_ms)?;
-        Ok(Self::build(cx, work, Lease { focus, token: 0 }, None, None, past))
+        Ok(Self::build(cx, work, Lease { focus, token: 0 }, None, cap, past))
     }
 
     /// Why nothing more may happen.
