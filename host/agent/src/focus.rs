@@ -287,8 +287,12 @@ impl Focus {
 
     /// Whether this run may call a tool, as far as the run goes: a plugin's own grant is another matter.
     pub(crate) fn in_reach(&self, tool: &str) -> bool {
-        self.0.cx.tools.as_ref().is_none_or(|patterns| patterns.iter().any(|p| p.matches(tool)))
-            && self.0.cap.as_ref().is_none_or(|cap| cap.allows(&Capability::Tool(tool.to_owned())))
+        !self.is_narrowed(tool) && self.0.cap.as_ref().is_none_or(|cap| cap.allows(&Capability::Tool(tool.to_owned())))
+    }
+
+    /// Whether whoever had this run done left the tool out.
+    pub(crate) fn is_narrowed(&self, tool: &str) -> bool {
+        self.0.cx.tools.as_ref().is_some_and(|patterns| !patterns.iter().any(|p| p.matches(tool)))
     }
 
     /// Calls a tool, unless this run may not.
@@ -303,9 +307,8 @@ impl Focus {
             return Err(unknown_tool(&name, known));
         }
         if !self.in_reach(&name) {
-            // What the work was submitted with cannot be widened.
-            let capped = self.0.cap.as_ref().is_some_and(|cap| !cap.allows(&Capability::Tool(name.clone())));
-            let command = (!capped).then(|| format!("repeat the run with --tool '{name}'"));
+            // A run's own narrowing is that of whoever may repeat it; a cap is of those who submitted the work.
+            let command = self.is_narrowed(&name).then(|| format!("repeat the run with --tool '{name}'"));
             let capability = Capability::Tool(name).to_string();
             let (gate, unlock) = (Gate::Principal, Unlock::AskOperator);
             return Err(self.refuse(Denial { who: caller, capability, gate, unlock, reason: None, command }).await);
