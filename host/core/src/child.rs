@@ -35,7 +35,7 @@ pub struct NewChild {
     pub description: String,
     /// Parameters, an object.
     pub params: Value,
-    /// Greater is sooner; the parent's own where none.
+    /// Greater is sooner; the parent's own where none, and never more than that: no child goes before others' work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
     /// The most tokens that it may spend; a share of what is left to the parent where none.

@@ -79,7 +79,7 @@ impl Focus {
                     disposal: Disposal::Queue,
                     dedup_key: new.dedup_key.map(|key| format!("child:{own}:{plugin}:{key}")),
                     idempotency_key: acting.seq.map(|seq| format!("child:{}:{seq}", focus.0.lease.focus)),
-                    priority: new.priority.unwrap_or(parent.priority),
+                    priority: new.priority.map_or(parent.priority, |own| own.min(parent.priority)),
                     parent: Some(own),
                     cap: Some(child::cap(&cap, parent.cap.as_ref())),
                     allowance,
