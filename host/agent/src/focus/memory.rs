@@ -34,7 +34,7 @@ impl Focus {
         let request = json!({ "sha256": digest, "bytes": bytes, "texts": texts.len() });
         let (models, focus) = (self.cx().models.clone(), self.clone());
         self.effect(intent(by, EffectKind::Llm, EMBED_ROLE, request), |acting| async move {
-            charge.dispatched();
+            charge.dispatched()?;
             match models.embed(EMBED_ROLE, &texts, acting.cancel).await {
                 Ok(embeddings) => {
                     charge.settle_embeddings(&embeddings);

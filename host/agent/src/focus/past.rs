@@ -391,8 +391,8 @@ impl Focus {
     }
 
     /// Whether a model call will be answered from the journal.
-    pub(super) fn has_answer(&self, role: &str, request: &Value) -> bool {
-        lock(&self.0.past.replay).as_ref().is_some_and(|past| past.has_answer(role, request))
+    pub(super) fn has_answer(&self, intent: &Intent) -> bool {
+        lock(&self.0.past.replay).as_ref().is_some_and(|past| past.has_answer(intent))
     }
 
     /// An HTTP request is about to leave. The journal has no bodies: a program's request that was answered once is made

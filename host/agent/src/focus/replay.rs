@@ -177,15 +177,10 @@ impl Replay {
         self.last
     }
 
-    /// Whether a model call of this request will be answered, whoever makes it: it needs no hold on the budget then.
-    pub(crate) fn has_answer(&self, subject: &str, request: &Value) -> bool {
-        let request = digest(request);
-        self.waiting.iter().any(|(key, waiting)| {
-            key.kind == EffectKind::Llm
-                && key.subject == subject
-                && key.request == request
-                && waiting.front().and_then(|seq| self.records.get(seq)).is_some_and(|r| r.outcome.is_some())
-        })
+    /// Whether a model call will be answered, as it stands now: it needs no hold on the budget then.
+    pub(crate) fn has_answer(&self, call: &Intent) -> bool {
+        let next = self.waiting.get(&Key::of(call)).and_then(VecDeque::front);
+        next.and_then(|seq| self.records.get(seq)).is_some_and(|record| record.outcome.is_some())
     }
 
     /// Looks up what a program asks for, which then is asked for.
