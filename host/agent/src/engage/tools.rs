@@ -136,12 +136,12 @@ impl Engage<'_> {
             ToolInput::Object(args) => args,
             ToolInput::Malformed { malformed_json } => return Err(self.malformed(malformed_json.len(), stop)),
         };
-        // Those that are not on offer do nothing, and those of plugins pass the focus's own way.
-        if name.contains('.') || !self.offered.contains_key(name) {
-            return match engine_tools::call(self.focus, self.by, name, args).await {
-                Some(answer) => answer,
-                None => self.call_plugin(name, args).await,
-            };
+        // Those of plugins pass the focus's own way; those of the host have no dot in their names.
+        if name.contains('.') {
+            return self.call_plugin(name, args).await;
+        }
+        if !self.offered.contains_key(name) {
+            return Err(unknown_tool(name, self.offered.keys().map(String::as_str)));
         }
         let (focus, by) = (self.focus, self.by);
         focus
