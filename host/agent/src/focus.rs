@@ -133,6 +133,8 @@ pub(crate) struct Call {
 pub(crate) struct Acting {
     /// Its number in the journal.
     pub(crate) seq: Option<u64>,
+    /// It was begun before by a host that is gone, and perhaps done.
+    pub(crate) again: bool,
     /// Fires when the run is cancelled or whoever asked is gone.
     pub(crate) cancel: CancellationToken,
 }
@@ -397,6 +399,7 @@ impl Focus {
             EffectKind::Phase => (CancellationToken::new(), PATIENCE),
             _ => (cancel.clone(), Duration::ZERO),
         };
+        let again = matches!(course, Course::Again(..));
         let (seq, was) = match course {
             Course::Live => (self.begin(intent).await.map_err(|error| self.halt(error))?, None),
             Course::Again(seq, was) => (Some(seq), was),
@@ -405,7 +408,7 @@ impl Focus {
         };
         span.record("animus.journal.seq", seq.map(trace::figure));
         self.enter(kind, parent, seq);
-        let acting = Acting { seq, cancel: stop.clone() };
+        let acting = Acting { seq, again, cancel: stop.clone() };
         let overdue = async {
             cancel.cancelled().await;
             tokio::time::sleep(patience).await;

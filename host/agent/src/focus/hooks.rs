@@ -308,7 +308,7 @@ impl Focus {
         };
         let (focus, link, event) = (self.unwatched(), link.clone(), event.clone());
         self.effect(intent, move |acting| async move {
-            let Acting { seq, cancel } = acting;
+            let Acting { seq, cancel, .. } = acting;
             // Whatever it still does when its time is over is stopped.
             let cancel = cancel.child_token();
             let _cancels_when_dropped = cancel.clone().drop_guard();

@@ -499,3 +499,32 @@ async fn a_tool_of_the_host_that_was_not_on_offer_when_the_loop_began_is_none() 
     let told = bench.last_results().remove(0);
     assert!(told.is_error && told.text.contains("there is no tool 'execute_code'"), "{told:?}");
 }
+
+#[tokio::test]
+async fn what_was_forgotten_before_the_host_died_is_forgotten_and_not_missed() {
+    let plugins = || {
+        FakePlugins::with_faculty(|cx, by, _| {
+            async move {
+                let id = cx.services.memory_store(&by, "a fact".into(), "fact".into(), vec![]).await?;
+                let forgotten = cx.services.memory_forget(&by, id).await;
+                Ok(FacultyOutcome { success: true, summary: format!("{forgotten:?}"), data: None })
+            }
+            .boxed()
+        })
+    };
+    for writes in 0..7 {
+        let bench = Bench::new(Script::of([]), plugins());
+        let tenant = bench.tenant.clone();
+        *tenant.writes_left.lock().unwrap() = Some(writes);
+        let work = tenant.submit("assistant", "do it");
+        let ended = tokio::select! {
+            report = animus_agent::run(bench.cx.clone(), work.clone()) => Some(report),
+            () = tenant.gone.notified() => None,
+        };
+        let report = match ended {
+            Some(report) => report,
+            None => run_claimed(bench.cx.clone(), tenant.take_over(work.id), Terms::default()).await,
+        };
+        assert_eq!(report.summary, "Ok(())", "after {writes} writes: {:#?}", tenant.journal());
+    }
+}

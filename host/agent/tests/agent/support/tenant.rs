@@ -510,7 +510,10 @@ impl Memories for FakeTenant {
     }
     async fn memory_forget(&self, id: MemoryId) -> Result<()> {
         self.happens("forget");
-        self.kept.lock().unwrap().memories.retain(|memory| memory.id != id);
+        let mut kept = self.kept.lock().unwrap();
+        let place = kept.memories.iter().position(|memory| memory.id == id);
+        let place = place.ok_or_else(|| Error::NotFound(format!("there is no memory {id}")))?;
+        kept.memories.remove(place);
         Ok(())
     }
     async fn memory_tag(&self, _: MemoryId, tag: &str) -> Result<()> {
