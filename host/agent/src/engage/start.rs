@@ -42,7 +42,7 @@ impl Start {
             .observe(intent, async move {
                 let skills = host.orient(&faculty, &prompt).await?;
                 let written = host.cx().tenant.ledger_read(host.work_id(), Filter::default()).await?;
-                let around = host.awareness().await?;
+                let around = host.awareness(&by).await?;
                 let system = prompt::system(&system, &written, &around);
                 Ok(Self { system, tools: engine_tools::definitions(&host, &by), skills })
             })
