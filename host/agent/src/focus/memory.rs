@@ -25,8 +25,14 @@ use crate::{
 };
 
 impl Focus {
-    /// Embeds texts by the models of the role `embed`.
+    /// Embeds texts by the models of the role `embed`, which hooks see first where they leave this machine.
     pub(crate) async fn embed(&self, by: &Principal, texts: Vec<String>) -> Result<Embeddings> {
+        check_embedded(&texts)?;
+        // What stays on this machine is shown to nobody, and so to no hook.
+        let texts = match served_here(&*self.cx().models) {
+            true => texts,
+            false => self.before_embedding(by, texts).await?,
+        };
         check_embedded(&texts)?;
         let model = self.cx().models.resolve(EMBED_ROLE)?;
         let bytes = texts.iter().map(String::len).sum();
