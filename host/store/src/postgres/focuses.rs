@@ -168,9 +168,12 @@ impl Handle {
         let what = "renew leases";
         let (focuses, tokens): (Vec<_>, Vec<_>) =
             leases.iter().map(|lease| (lease.focus.to_string(), signed(lease.token))).unzip();
-        let mut tx = self.tx().await?;
-        let rows = sqlx::query(
-            "UPDATE focuses SET lease_until_ms = $4 FROM unnest($2::text[], $3::bigint[]) AS held (id, token)
+        // Behind whatever this host asks of its store at the moment, a renewal would come too late.
+        let mut tx = self.pool.renewing(&self.tenant).await?;
+        let rows = sqlx::query(concat!(
+            "UPDATE focuses SET lease_until_ms = $4 + ",
+            clock!(),
+            " FROM unnest($2::text[], $3::bigint[]) AS held (id, token)
              WHERE focuses.tenant = $1 AND focuses.id = held.id AND focuses.token = held.token AND ended_ms IS NULL
              RETURNING focuses.id, focuses.token,
                  (SELECT cancelling FROM works WHERE tenant = $1 AND id = focuses.work) AS cancelling",

@@ -40,7 +40,8 @@ use self::{
 };
 use crate::MasterKey;
 
-/// A store in one Postgres database, which many hosts use at a time. Clones share their connections, ten at most.
+/// A store in one Postgres database, which many hosts use at a time. Clones share their connections, eleven at most, one of
+/// them for the renewal of leases alone.
 #[derive(Clone, Debug)]
 pub struct Postgres {
     pool: Pool,

@@ -94,6 +94,7 @@ macro_rules! suite {
                 an_outcome_is_written_once_and_only_to_an_intent
                 a_long_response_is_kept_whole
                 a_parent_is_an_earlier_intent
+                a_journal_is_counted_without_being_read
                 nothing_begins_in_a_focus_that_has_ended
                 a_journal_of_another_tenant_is_out_of_reach
             }

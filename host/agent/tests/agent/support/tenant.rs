@@ -12,7 +12,7 @@ use animus_core::{
     event::Event,
     grant::Grant,
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
-    journal::{Intent, Outcome, Record},
+    journal::{Intent, Outcome, Record, Tally},
     ledger::{Entry, EntryType, Filter},
     memory::{Coverage, Embedding, Hit, Memory, NewMemory, Query, Recalled, Unembedded, Update, Version},
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
@@ -448,6 +448,9 @@ impl Journal for FakeTenant {
     }
     async fn journal_read(&self, _: FocusId) -> Result<Vec<Record>> {
         Ok(self.journal())
+    }
+    async fn journal_tally(&self, _: FocusId) -> Result<Tally> {
+        unused()
     }
 }
 
