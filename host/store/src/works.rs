@@ -241,12 +241,12 @@ pub(crate) fn expect_end(to: State) -> Result<()> {
     Err(Error::Invalid(format!("a focus cannot leave its work item {to}")))
 }
 
-/// Where an item goes whose focus ends so, and not before when.
-pub(crate) fn after(work: &Work, to: State, settlement: &Settlement) -> (State, u64) {
+/// Where an item goes whose focus ends so, and not before when, by the clock that says it is `now_ms`.
+pub(crate) fn after(work: &Work, to: State, settlement: &Settlement, now_ms: i64) -> (State, u64) {
     match (to, work.disposal, settlement.retry_in_ms) {
         (State::Failed, ..) if work.cancelling => (State::Cancelled, work.not_before_ms),
         (State::Failed, Disposal::Queue, Some(wait)) if work.attempts < work.max_attempts => {
-            (State::Queued, until(wait).unsigned_abs())
+            (State::Queued, now_ms.unsigned_abs().saturating_add(wait))
         }
         (State::Failed, Disposal::Queue, _) => (State::Dead, work.not_before_ms),
         _ => (to, work.not_before_ms),

@@ -4,6 +4,13 @@
 //! that two never wait for each other: a work item, its focus, then the row of the tenant. The last one stands for
 //! everything that a tenant has once: its audit log, its plugins, its skills, its secrets.
 
+/// The server's clock in a statement, milliseconds since the epoch, read once.
+macro_rules! clock {
+    () => {
+        "(SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
+    };
+}
+
 mod audit;
 mod awareness;
 mod embeddings;

@@ -187,7 +187,7 @@ impl Handle {
         if row.token != lease.token || row.ended_ms.is_some() || work.focus != Some(focus) {
             return Err(lost(lease));
         }
-        let (to, not_before) = after(&work, to, &settlement);
+        let (to, not_before) = after(&work, to, &settlement, now_ms());
         self.settle(&mut tx, &work, focus, to, &settlement, not_before).await?;
         let work = self.work_in(&mut tx, work.id).await?;
         tx.commit().await.during(format_args!("end the focus {focus}"))?;
@@ -316,15 +316,24 @@ impl Handle {
             let (focus, id, host) = (row.parsed("id")?, row.parsed("work")?, row.parsed::<Host>("host")?);
             // Focuses of before there were leases do not say on which machine.
             let here = host.machine == machine || host.machine.is_empty();
-            let overdue = row.number("lease_until_ms")? < u64::try_from(now_ms()).unwrap_or_default();
+            let lease_until = row.integer("lease_until_ms")?;
+            let overdue = lease_until < now_ms();
             let gone = if here { !alive(host.process) } else { overdue };
             if !gone {
                 continue;
             }
             let mut tx = self.pool.write().await?;
             let work = self.work_in(&mut tx, id).await?;
-            // Another host may have recovered it since.
-            if work.state != State::Running || work.focus != Some(focus) {
+            // Another host may have recovered it since, or its own come back to it.
+            let as_seen = sqlx::query("SELECT 1 FROM focuses WHERE tenant = ?1 AND id = ?2 AND lease_until_ms = ?3")
+                .bind(self.t())
+                .bind(focus.to_string())
+                .bind(lease_until)
+                .fetch_optional(&mut *tx)
+                .await
+                .during(what)?
+                .is_some();
+            if work.state != State::Running || work.focus != Some(focus) || !as_seen {
                 continue;
             }
             if work.disposal == Disposal::Queue {

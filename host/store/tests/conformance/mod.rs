@@ -60,6 +60,8 @@ macro_rules! suite {
                 what_ends_its_hosts_too_often_is_dead
                 what_is_let_go_of_is_taken_over_at_once_and_counts_no_lost_host
                 hosts_of_a_machine_that_are_gone_are_not_waited_for
+                a_host_that_comes_back_in_the_last_moment_keeps_its_focus
+                what_a_focus_spent_counts_however_it_ended
                 equal_work_is_merged_while_it_is_queued_or_running
                 of_many_equal_submits_at_once_one_is_canonical
                 a_submit_that_is_repeated_is_made_once
