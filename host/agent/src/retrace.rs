@@ -7,7 +7,7 @@ use animus_core::{
     Error, Result,
     event::Unwatched,
     id::FocusId,
-    journal::{EffectKind, Outcome, Record},
+    journal::{COPIED, EffectKind, Outcome, Record},
     store::Origin,
     work::{Claim, FocusRecord, NewWork, Work},
 };
@@ -124,8 +124,8 @@ pub async fn fork(cx: RunContext, past: Retrace, from: u64) -> Result<RunReport>
         if seq != record.seq {
             return Err(Error::Internal(format!("the copy of #{} became #{seq}", record.seq)));
         }
-        if let Some(outcome) = &record.outcome {
-            cx.tenant.journal_end(claimed.lease, seq, outcome.clone()).await?;
+        if let Some(outcome) = record.outcome.clone() {
+            cx.tenant.journal_end(claimed.lease, seq, copy(record.intent.kind, outcome)).await?;
         }
         if let (EffectKind::Ledger, Some(Outcome::Ok { .. }), Ok(entry_type)) =
             (record.intent.kind, &record.outcome, record.intent.subject.parse())
@@ -136,6 +136,14 @@ pub async fn fork(cx: RunContext, past: Retrace, from: u64) -> Result<RunReport>
         }
     }
     Ok(Begun::forked(cx, claimed, &old, records)?.engage().await)
+}
+
+/// An outcome as the copy has it: what was paid for is not paid again.
+fn copy(kind: EffectKind, mut outcome: Outcome) -> Outcome {
+    if let (EffectKind::Llm, Outcome::Ok { response: Value::Object(response) }) = (kind, &mut outcome) {
+        response.insert(COPIED.to_owned(), Value::Bool(true));
+    }
+    outcome
 }
 
 /// The journal as it was after the record `from`. A phase that had more in it has not ended.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use animus_core::{
     Error, Result,
     budget::{Allowance, Amount, Reservation},
-    child::{self, Child, MAX_CHILDREN, MAX_FAMILY, NewChild},
+    child::{self, Child, MAX_CHILDREN, MAX_FAMILY, NewChild, SPAWN},
     event::Event,
     grant::{Capability, Grant},
     id::WorkId,
@@ -25,8 +25,6 @@ use super::{Focus, lock, services::intent};
 
 /// What an event shows of a description, in bytes.
 const SHOWN: usize = 2_000;
-/// How the journal calls a spawn.
-const SPAWN: &str = "spawn";
 /// Entries of a child's ledger that its parent sees, the last ones.
 const ENTRIES: u32 = 200;
 

@@ -14,9 +14,7 @@ use animus_core::{
     budget::Amount,
     id::Digest,
     journal::{EffectKind, Intent, Outcome, Record},
-    llm::Usage,
 };
-use serde::Deserialize;
 use serde_json::Value;
 
 /// How much of a request or answer an explanation shows, in bytes.
@@ -208,10 +206,10 @@ impl Replay {
             return Ok(Found::Begun(seq, record.outcome.clone()));
         }
         let Some(outcome) = record.outcome.clone() else { return Ok(Found::Nothing) };
-        let mut spent = cost(record);
+        let mut spent = record.cost();
         let inside = self.leave(seq);
         for inner in &inside {
-            spent = spent.plus(cost(inner));
+            spent = spent.plus(inner.cost());
         }
         Ok(Found::Answer(Box::new(Answer { seq, outcome, spent, inside })))
     }
@@ -296,29 +294,6 @@ impl Replay {
     /// Whether an effect is none that the journal could have: a hook that is new looks on, or does something.
     pub(crate) fn is_aside(&self, intent: &Intent) -> bool {
         intent.kind == EffectKind::Hook || intent.parent.is_some_and(|seq| !self.records.contains_key(&seq))
-    }
-}
-
-/// What a recorded model call cost.
-fn cost(record: &Record) -> Amount {
-    match (&record.outcome, record.intent.kind) {
-        (Some(Outcome::Ok { response }), EffectKind::Llm) => {
-            Paid::deserialize(response).map_or_else(|_| Amount::default(), |paid| paid.amount())
-        }
-        _ => Amount::default(),
-    }
-}
-
-/// What answers and embeddings have in common.
-#[derive(Deserialize)]
-struct Paid {
-    usage: Usage,
-    cost_microusd: Option<u64>,
-}
-
-impl Paid {
-    fn amount(&self) -> Amount {
-        Amount { tokens: self.usage.total(), microusd: self.cost_microusd.unwrap_or_default() }
     }
 }
 

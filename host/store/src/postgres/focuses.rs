@@ -6,10 +6,12 @@
 
 use animus_core::{
     Error, Result,
+    budget::Amount,
     id::{FocusId, WorkId},
     store::Renewed,
     work::{Claim, Claimed, Disposal, FocusRecord, Host, Lease, Settlement, State, Work},
 };
+use futures::TryStreamExt as _;
 use serde_json::json;
 use sqlx::{PgConnection, postgres::PgRow};
 
@@ -20,7 +22,9 @@ use super::{
 };
 use crate::{
     measure,
-    works::{after, beyond_takeover, cut_off, expect_end, expect_held, focus, lost, runs_in, until, work},
+    works::{
+        after, beyond_takeover, cut_off, effect, expect_end, expect_held, focus, lost, runs_in, spawned, taken, work,
+    },
 };
 
 /// A running item whose lease has run out.
@@ -137,7 +141,7 @@ impl Handle {
     async fn begin(&self, tx: &mut PgConnection, queued: &Work, claim: &Claim) -> Result<Claimed> {
         let what = format!("begin a focus on the work item {}", queued.id);
         let (focus, now) = (FocusId::new(), now_ms());
-        sqlx::query(
+        sqlx::query(concat!(
             "INSERT INTO focuses (tenant, id, work, token, lease_until_ms, host, plugins, started_ms)
              VALUES ($1, $2, $3, 1, $4 + ",
             clock!(),
@@ -198,7 +202,7 @@ impl Handle {
              WHERE focuses.tenant = $1 AND focuses.id = held.id AND focuses.token = held.token AND ended_ms IS NULL
              RETURNING focuses.id, focuses.token,
                  (SELECT cancelling FROM works WHERE tenant = $1 AND id = focuses.work) AS cancelling",
-        )
+        ))
         .bind(self.t())
         .bind(focuses)
         .bind(tokens)
@@ -252,6 +256,7 @@ impl Handle {
     ) -> Result<()> {
         let what = format!("end the focus {focus}");
         let now = now_ms();
+        let spent = self.spent(tx, focus).await?;
         sqlx::query("UPDATE focuses SET ended_ms = $3 WHERE tenant = $1 AND id = $2")
             .bind(self.t())
             .bind(focus.to_string())
@@ -269,8 +274,8 @@ impl Handle {
         .bind(to.as_str())
         .bind(settlement.outcome.as_ref().map(to_json).transpose()?)
         .bind(settlement.error.as_ref().map(to_json).transpose()?)
-        .bind(signed(work.tokens.saturating_add(settlement.tokens)))
-        .bind(signed(work.cost_microusd.saturating_add(settlement.cost_microusd)))
+        .bind(signed(work.tokens.saturating_add(settlement.tokens.max(spent.tokens))))
+        .bind(signed(work.cost_microusd.saturating_add(settlement.cost_microusd.max(spent.microusd))))
         .bind(signed(not_before_ms))
         .bind(now)
         .execute(tx)

@@ -1,11 +1,13 @@
 //! Focuses: the queue gives out work under a lease, and only who holds the newest lease may write for it.
 
 use animus_core::{
-    Result,
+    Error, Result,
+    budget::Amount,
     id::{FocusId, WorkId},
     store::Renewed,
     work::{Claim, Claimed, Disposal, FocusRecord, Host, Lease, Settlement, State, Work},
 };
+use futures::TryStreamExt as _;
 use serde_json::json;
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
@@ -16,7 +18,10 @@ use super::{
 };
 use crate::{
     measure,
-    works::{after, beyond_takeover, cut_off, expect_end, expect_held, focus, lost, runs_in, until, work},
+    works::{
+        after, beyond_takeover, cut_off, effect, expect_end, expect_held, focus, lost, runs_in, spawned, taken, until,
+        work,
+    },
 };
 
 /// Running items whose lease has run out.
@@ -207,6 +212,7 @@ impl Handle {
     ) -> Result<()> {
         let what = format!("end the focus {focus}");
         let now = now_ms();
+        let spent = self.spent(tx, focus).await?;
         sqlx::query("UPDATE focuses SET ended_ms = ?3 WHERE tenant = ?1 AND id = ?2")
             .bind(self.t())
             .bind(focus.to_string())
@@ -224,14 +230,42 @@ impl Handle {
         .bind(to.as_str())
         .bind(settlement.outcome.as_ref().map(to_json).transpose()?)
         .bind(settlement.error.as_ref().map(to_json).transpose()?)
-        .bind(signed(work.tokens.saturating_add(settlement.tokens)))
-        .bind(signed(work.cost_microusd.saturating_add(settlement.cost_microusd)))
+        .bind(signed(work.tokens.saturating_add(settlement.tokens.max(spent.tokens))))
+        .bind(signed(work.cost_microusd.saturating_add(settlement.cost_microusd.max(spent.microusd))))
         .bind(signed(not_before_ms))
         .bind(now)
         .execute(tx)
         .await
         .during(&what)?;
         Ok(())
+    }
+
+    /// What a focus has spent, by its journal.
+    async fn spent(&self, tx: &mut SqliteConnection, focus: FocusId) -> Result<Amount> {
+        let (mut spent, mut children) = (Amount::default(), Vec::new());
+        {
+            let mut rows = sqlx::query(
+                "SELECT * FROM journal_intents JOIN journal_outcomes USING (tenant, focus, seq)
+                 WHERE tenant = ?1 AND focus = ?2 AND kind IN ('llm', 'child')",
+            )
+            .bind(self.t())
+            .bind(focus.to_string())
+            .fetch(&mut *tx);
+            while let Some(row) = rows.try_next().await.during(format_args!("count what the focus {focus} spent"))? {
+                // What cannot be read keeps nobody from its end.
+                let Ok(record) = effect(&row) else { continue };
+                spent = spent.plus(record.cost());
+                children.extend(spawned(&record));
+            }
+        }
+        for child in children {
+            match self.work_in(tx, child).await {
+                Ok(child) => spent = spent.plus(taken(&child)),
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(spent)
     }
 
     pub(super) async fn release(&self, lease: Lease) -> Result<()> {
@@ -313,7 +347,7 @@ impl Handle {
                 .during(what)?;
         let (mut recovered, mut changed) = (Vec::new(), false);
         for row in open {
-            let (focus, id, host) = (row.parsed("id")?, row.parsed("work")?, row.parsed::<Host>("host")?);
+            let (focus, id, host) = (row.parsed::<FocusId>("id")?, row.parsed("work")?, row.parsed::<Host>("host")?);
             // Focuses of before there were leases do not say on which machine.
             let here = host.machine == machine || host.machine.is_empty();
             let lease_until = row.integer("lease_until_ms")?;

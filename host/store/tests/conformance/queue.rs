@@ -4,8 +4,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use animus_core::{
     Error,
+    budget::Allowance,
+    child::SPAWN,
     id::{FocusId, WorkId},
-    journal::{EffectKind, Intent, Outcome},
+    journal::{COPIED, EffectKind, Intent, Outcome},
     store::{Store, Tenant},
     work::{
         Beat, Claim, Claimed, Disposal, Host, Lease, MAX_DEPTH, MAX_TAKEOVERS, NewWork, Settlement, State, Submission,
