@@ -3,7 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -53,7 +53,7 @@ mod skills;
 
 pub(crate) use code::Execution;
 pub(crate) use hooks::About;
-pub(crate) use past::Resumed;
+pub(crate) use past::{Replayed, Resumed};
 pub(crate) use skills::Oriented;
 
 /// How long a cancelled effect may take to end by itself before it is dropped.
@@ -62,7 +62,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// say what was done.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The largest request that the journal keeps whole, in bytes of JSON; it finds a larger one by its digest.
-const REQUEST: usize = 256 << 10;
+pub(crate) const REQUEST: usize = 256 << 10;
 /// The largest answer that the journal keeps whole, in bytes of JSON: more than any limit on answers lets through, as long
 /// as an operator does not raise them beyond it.
 const RESPONSE: usize = 64 << 20;
@@ -105,6 +105,8 @@ struct Inner {
     /// The pinned plugins, and those that this focus made.
     plugins: Mutex<Arc<dyn PluginSet>>,
     ending: Mutex<Option<Ending>>,
+    /// What its faculty found before the work.
+    context: OnceLock<String>,
     past: Past,
     /// Which hook stopped the last engage loop of the faculty, if one did.
     block: Mutex<Option<Denial>>,
@@ -133,6 +135,8 @@ pub(crate) struct Call {
 pub(crate) struct Acting {
     /// Its number in the journal.
     pub(crate) seq: Option<u64>,
+    /// It was begun before by a host that is gone, and perhaps done.
+    pub(crate) again: bool,
     /// Fires when the run is cancelled or whoever asked is gone.
     pub(crate) cancel: CancellationToken,
 }
@@ -183,6 +187,7 @@ impl Focus {
             gains: AtomicU64::default(),
             plugins: Mutex::new(cx.plugins.clone()),
             ending: Mutex::default(),
+            context: OnceLock::new(),
             cx,
             work,
             lease,
@@ -230,7 +235,28 @@ impl Focus {
         self.0.cancel.is_cancelled()
     }
 
-    /// How the last engage loop of the faculty ended.
+    /// Whether nothing more is to be begun: it was cancelled, is let go of, or must not go on.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_cancelled() || self.leaves() || self.halted().is_some()
+    }
+
+    /// What its faculty found before the work; empty where it looked for nothing.
+    pub(crate) fn context(&self) -> &str {
+        self.0.context.get().map_or("", String::as_str)
+    }
+
+    /// Sets that, once.
+    pub(crate) fn set_context(&self, context: String) {
+        let _ = self.0.context.set(context);
+    }
+
+    /// A phase begins, of which no loop has ended.
+    pub(crate) fn forget_ending(&self) {
+        *lock(&self.0.ending) = None;
+        self.set_block(None);
+    }
+
+    /// How the last engage loop of the faculty in this phase ended.
     pub(crate) fn ending(&self) -> Option<Ending> {
         *lock(&self.0.ending)
     }
@@ -287,8 +313,12 @@ impl Focus {
 
     /// Whether this run may call a tool, as far as the run goes: a plugin's own grant is another matter.
     pub(crate) fn in_reach(&self, tool: &str) -> bool {
-        self.0.cx.tools.as_ref().is_none_or(|patterns| patterns.iter().any(|p| p.matches(tool)))
-            && self.0.cap.as_ref().is_none_or(|cap| cap.allows(&Capability::Tool(tool.to_owned())))
+        !self.is_narrowed(tool) && self.0.cap.as_ref().is_none_or(|cap| cap.allows(&Capability::Tool(tool.to_owned())))
+    }
+
+    /// Whether whoever had this run done left the tool out.
+    pub(crate) fn is_narrowed(&self, tool: &str) -> bool {
+        self.0.cx.tools.as_ref().is_some_and(|patterns| !patterns.iter().any(|p| p.matches(tool)))
     }
 
     /// Calls a tool, unless this run may not.
@@ -303,9 +333,8 @@ impl Focus {
             return Err(unknown_tool(&name, known));
         }
         if !self.in_reach(&name) {
-            // What the work was submitted with cannot be widened.
-            let capped = self.0.cap.as_ref().is_some_and(|cap| !cap.allows(&Capability::Tool(name.clone())));
-            let command = (!capped).then(|| format!("repeat the run with --tool '{name}'"));
+            // A run's own narrowing is that of whoever may repeat it; a cap is of those who submitted the work.
+            let command = self.is_narrowed(&name).then(|| format!("repeat the run with --tool '{name}'"));
             let capability = Capability::Tool(name).to_string();
             let (gate, unlock) = (Gate::Principal, Unlock::AskOperator);
             return Err(self.refuse(Denial { who: caller, capability, gate, unlock, reason: None, command }).await);
@@ -394,6 +423,7 @@ impl Focus {
             EffectKind::Phase => (CancellationToken::new(), PATIENCE),
             _ => (cancel.clone(), Duration::ZERO),
         };
+        let again = matches!(course, Course::Again(..));
         let (seq, was) = match course {
             Course::Live => (self.begin(intent).await.map_err(|error| self.halt(error))?, None),
             Course::Again(seq, was) => (Some(seq), was),
@@ -402,7 +432,7 @@ impl Focus {
         };
         span.record("animus.journal.seq", seq.map(trace::figure));
         self.enter(kind, parent, seq);
-        let acting = Acting { seq, cancel: stop.clone() };
+        let acting = Acting { seq, again, cancel: stop.clone() };
         let overdue = async {
             cancel.cancelled().await;
             tokio::time::sleep(patience).await;
@@ -504,7 +534,7 @@ pub(crate) fn unknown_tool<'a>(name: &str, known: impl Iterator<Item = &'a str>)
 }
 
 /// What the journal keeps of a value: all of it, or its size and digest where it is too large.
-fn bounded(value: &impl Serialize, most: usize) -> Value {
+pub(crate) fn bounded(value: &impl Serialize, most: usize) -> Value {
     match serde_json::to_vec(value) {
         Ok(json) if json.len() > most => json!({ "cut": true, "bytes": json.len(), "sha256": Digest::of(&json) }),
         Ok(json) => serde_json::from_slice(&json).unwrap_or(Value::Null),

@@ -53,6 +53,7 @@ fn policy(name: &str) -> Option<&'static str> {
     match name {
         "assistant" => Some(
             "llm = { roles = ['*'], max_tokens = 16000 }\n\
+             ledger = ['read']\n\
              tool = ['*']\n\
              interpreter = ['python']\n\
              limits = { wall_ms = 14_400_000, cpu_ms = 300_000 }",
@@ -64,7 +65,7 @@ fn policy(name: &str) -> Option<&'static str> {
         "transform" => Some("ledger = ['append']"),
         "researcher" => Some(
             "llm = { roles = ['*'], max_tokens = 16000 }\n\
-             ledger = ['append']\n\
+             ledger = ['append', 'read']\n\
              tool = ['*']\n\
              interpreter = ['python']\n\
              spawn-child = { faculties = ['*'], max = 8 }\n\
@@ -92,7 +93,7 @@ pub(crate) async fn seed(cx: &Context, tenant: &dyn Tenant) -> Result {
             created_by: Author::Human,
             origin: SkillOrigin::default(),
             pending: false,
-            plugin_generation: None,
+            plugin: None,
             report: Some(json!({ "source": SOURCE })),
         };
         let name = tenant.skill_put(ACTOR, new).await?.name;
@@ -186,6 +187,8 @@ mod tests {
         let names: Vec<_> = PLUGINS.iter().map(|plugin| plugin.name).collect();
         let expected = ["assistant", "fs", "guard", "notes", "python", "redact", "researcher", "transform", "web"];
         assert_eq!(names, expected);
+        // Agents make no skills of these names.
+        assert_eq!(names, animus_core::plugins::SHIPPED);
         for plugin in PLUGINS {
             assert_eq!(Digest::of(plugin.wasm).to_string(), plugin.digest);
             let manifest = Manifest::parse(package::manifest_of(plugin.wasm).unwrap().unwrap()).unwrap();

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -47,6 +47,8 @@ pub(super) struct Past {
     programs: Mutex<BTreeMap<u64, Program>>,
     /// When the focus began, milliseconds since the epoch.
     began_ms: u64,
+    /// When a phase got the last answer, milliseconds since the epoch: where the next one begins.
+    reached_ms: AtomicU64,
     /// HTTP requests that were made again though they have an outcome.
     repeated: Mutex<BTreeSet<u64>>,
 }
@@ -61,12 +63,23 @@ pub(crate) struct Resumed {
     pub(crate) forked: Option<FocusId>,
 }
 
+/// What there is of a focus that is looked at again.
+pub(crate) struct Replayed {
+    /// When it began, milliseconds since the epoch.
+    pub(crate) began_ms: u64,
+    /// Its journal, in order.
+    pub(crate) records: Vec<Record>,
+    /// The last record that answers; all do where none.
+    pub(crate) until: Option<u64>,
+}
+
 struct Program {
     /// What it reads as the time.
     clock: Arc<VirtualClock>,
     /// What a program in it begins with, milliseconds since the epoch: the time of the last model's answer, before which
     /// nothing of the turn began. The clock itself may have gone on meanwhile by what happens at the same time.
     turn_ms: u64,
+    is_phase: bool,
 }
 
 /// What becomes of an effect that a program asks for.
@@ -99,8 +112,7 @@ impl Focus {
         Ok(Self::build(cx, work, lease, Some(journal), cap, past))
     }
 
-    /// A focus that is looked at again: everything is answered from its journal, and nothing is written anywhere. The
-    /// record `until` is the last that answers.
+    /// A focus that is looked at again: everything is answered from its journal, and nothing is written anywhere.
     ///
     /// # Errors
     /// As [`Focus::resumed`].
@@ -108,12 +120,12 @@ impl Focus {
         cx: RunContext,
         work: WorkId,
         focus: FocusId,
-        began_ms: u64,
-        records: Vec<Record>,
-        until: Option<u64>,
+        cap: Option<Arc<Grant>>,
+        past: Replayed,
     ) -> Result<Self> {
+        let Replayed { began_ms, records, until } = past;
         let past = Past::of(records, Mode::Strict { until }, began_ms)?;
-        Ok(Self::build(cx, work, Lease { focus, token: 0 }, None, None, past))
+        Ok(Self::build(cx, work, Lease { focus, token: 0 }, None, cap, past))
     }
 
     /// Why nothing more may happen.
@@ -168,7 +180,7 @@ impl Focus {
                 return Err(self.halt(error));
             }
         };
-        let (over, strict) = (past.is_over(), past.is_strict());
+        let (over, strict, aside) = (past.is_over(), past.is_strict(), past.is_aside(intent));
         if over && !strict {
             *replay = None;
         }
@@ -180,7 +192,8 @@ impl Focus {
             Found::Nothing => Course::Live,
         };
         let is_program = matches!(intent.kind, EffectKind::Phase | EffectKind::Code);
-        let goes_on = matches!(course, Course::Answered(_)) || (is_program && matches!(course, Course::Again(..)));
+        let goes_on =
+            matches!(course, Course::Answered(_)) || (is_program && matches!(course, Course::Again(..))) || aside;
         if !strict && (over || !goes_on) {
             self.0.past.quiet.store(false, Ordering::Release);
         }
@@ -190,8 +203,8 @@ impl Focus {
     /// Whether an effect that was begun may simply happen again.
     fn is_repeatable(&self, intent: &Intent) -> bool {
         match intent.kind {
-            // Programs, whose effects are answered; what our own store does once however often it is asked; and models,
-            // who change nothing.
+            // Programs, whose effects are answered, a skill's tests among them; what our own store does once however often
+            // it is asked; and models, who change nothing.
             EffectKind::Phase
             | EffectKind::Code
             | EffectKind::Ledger
@@ -216,6 +229,9 @@ impl Focus {
         }
         for record in &inside {
             self.remember(record);
+            if intent.kind == EffectKind::Phase && record.intent.parent == Some(seq) {
+                self.reach(answered_at(record));
+            }
         }
         self.give_up(inside).await?;
         match outcome {
@@ -245,6 +261,18 @@ impl Focus {
             }
             _ => {}
         }
+    }
+
+    /// What happened inside an effect is not asked for again, for what the effect came to is known.
+    pub(super) async fn pass_over(&self, seq: u64) -> Result<()> {
+        let inside = self.leave(seq);
+        for record in &inside {
+            if self.0.past.of.is_none() {
+                self.0.spending.spend(record.cost());
+            }
+            self.remember(record);
+        }
+        self.give_up(inside).await
     }
 
     /// Writes that nobody knows whether it happened, and returns that.
@@ -339,12 +367,18 @@ impl Focus {
         let Some(seq) = seq else { return };
         let mut programs = lock(&self.0.past.programs);
         let began = match (kind, parent.and_then(|parent| programs.get(&parent))) {
-            (EffectKind::Phase, _) => self.0.past.began_ms,
+            (EffectKind::Phase, _) => self.0.past.began_ms.max(self.0.past.reached_ms.load(Ordering::Acquire)),
             (EffectKind::Code, Some(outer)) => outer.turn_ms,
             _ => return,
         };
         let clock = Arc::new(VirtualClock::at(began));
-        programs.insert(seq, Program { clock, turn_ms: began });
+        programs.insert(seq, Program { clock, turn_ms: began, is_phase: kind == EffectKind::Phase });
+    }
+
+    /// A phase got an answer at that time. What it slept does not count: the journal does not have that of a phase which is
+    /// answered.
+    fn reach(&self, at_ms: Option<u64>) {
+        self.0.past.reached_ms.fetch_max(at_ms.unwrap_or_default(), Ordering::AcqRel);
     }
 
     /// What the program that `parent` is reads as time and randomness.
@@ -362,14 +396,17 @@ impl Focus {
         let Some(program) = intent.parent.and_then(|parent| programs.get_mut(&parent)) else { return };
         let Some(at_ms) = at_ms else { return };
         program.clock.advance(at_ms);
+        if program.is_phase {
+            self.reach(Some(at_ms));
+        }
         if matches!(intent.kind, EffectKind::Llm | EffectKind::Host) {
             program.turn_ms = program.turn_ms.max(at_ms);
         }
     }
 
-    /// Stamps an answer that a program goes on from.
+    /// Stamps an answer that a program goes on from. That is none of a hook, which may be another one next time.
     pub(super) fn stamp(&self, kind: EffectKind, parent: Option<u64>, outcome: &mut Outcome) {
-        if !self.is_program(parent) {
+        if kind == EffectKind::Hook || !self.is_program(parent) {
             return;
         }
         if let Outcome::Ok { response: Value::Object(response) } = outcome {
@@ -381,8 +418,8 @@ impl Focus {
     }
 
     /// Whether a model call will be answered from the journal.
-    pub(super) fn has_answer(&self, role: &str, request: &Value) -> bool {
-        lock(&self.0.past.replay).as_ref().is_some_and(|past| past.has_answer(role, request))
+    pub(super) fn has_answer(&self, intent: &Intent) -> bool {
+        lock(&self.0.past.replay).as_ref().is_some_and(|past| past.has_answer(intent))
     }
 
     /// An HTTP request is about to leave. The journal has no bodies: a program's request that was answered once is made
@@ -431,6 +468,14 @@ impl Past {
         let quiet = mode != Mode::Resume || !replay.is_over();
         let replay = (quiet || replay.is_strict()).then_some(replay);
         Ok(Self { replay: Mutex::new(replay), quiet: AtomicBool::new(quiet), began_ms, ..Self::default() })
+    }
+}
+
+/// The time that the program of an answer went on from.
+fn answered_at(record: &Record) -> Option<u64> {
+    match &record.outcome {
+        Some(Outcome::Ok { response }) => response.get(AT).and_then(Value::as_u64),
+        _ => None,
     }
 }
 

@@ -19,6 +19,7 @@ mod events;
 mod growth;
 mod hooks;
 mod pairing;
+mod phases;
 mod resume;
 mod retrace;
 mod runs;

@@ -517,6 +517,8 @@ fn what_is_put_into_the_drop_folder_serves_while_a_server_runs() {
     let home = Home::new();
     let server = Server::start(&home, &[]);
     let manifest = "[plugin]\nname = 'turner'\nversion = '1.0.0'\nwit = '0.1'\n[capabilities]\nledger = ['append']\n";
+    // It takes work before it watches.
+    wait(|| home.path().join("plugins").is_dir());
     let mut file = std::fs::File::create(home.path().join("plugins/turner.wasm")).unwrap();
     file.write_all(&crate::home::repacked("transform", manifest)).unwrap();
     drop(file);

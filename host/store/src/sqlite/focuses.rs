@@ -1,13 +1,15 @@
 //! Focuses: the queue gives out work under a lease, and only who holds the newest lease may write for it.
 
 use animus_core::{
-    Result,
+    Error, Result,
+    budget::Amount,
     id::{FocusId, WorkId},
     store::Renewed,
     work::{Claim, Claimed, Disposal, FocusRecord, Host, Lease, Settlement, State, Work},
 };
+use futures::TryStreamExt as _;
 use serde_json::json;
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use sqlx::SqliteConnection;
 
 use super::{
     Handle,
@@ -16,21 +18,25 @@ use super::{
 };
 use crate::{
     measure,
-    works::{after, beyond_takeover, cut_off, expect_end, expect_held, focus, lost, runs_in, until, work},
+    works::{
+        after, beyond_takeover, cut_off, effect, expect_end, expect_held, focus, lost, runs_in, spawned, taken, until,
+        work,
+    },
 };
 
-/// Running items whose lease has run out.
-const ABANDONED: &str = "SELECT works.* FROM focuses JOIN works ON works.tenant = ?1 AND works.id = focuses.work
-     WHERE focuses.tenant = ?1 AND focuses.ended_ms IS NULL AND focuses.lease_until_ms < ?2
-         AND works.state = 'running' AND works.disposal = 'queue' AND works.focus = focuses.id
-         AND works.faculty IN (SELECT value FROM json_each(?3))
-     ORDER BY works.priority DESC, works.id LIMIT 1";
-
-/// Queued items whose time has come.
-const READY: &str = "SELECT * FROM works INDEXED BY works_ready
-     WHERE tenant = ?1 AND state = 'queued' AND disposal = 'queue' AND not_before_ms <= ?2
-         AND faculty IN (SELECT value FROM json_each(?3))
-     ORDER BY priority DESC, id LIMIT 1";
+/// A running item whose lease has run out; where there is none, a queued one whose time has come.
+const NEXT: &str = "SELECT * FROM (
+         SELECT works.*, 1 AS lost FROM focuses JOIN works ON works.tenant = ?1 AND works.id = focuses.work
+         WHERE focuses.tenant = ?1 AND focuses.ended_ms IS NULL AND focuses.lease_until_ms < ?2
+             AND works.state = 'running' AND works.disposal = 'queue' AND works.focus = focuses.id
+             AND works.faculty IN (SELECT value FROM json_each(?3))
+         ORDER BY works.priority DESC, works.id LIMIT 1)
+     UNION ALL SELECT * FROM (
+         SELECT *, 0 AS lost FROM works INDEXED BY works_ready
+         WHERE tenant = ?1 AND state = 'queued' AND disposal = 'queue' AND not_before_ms <= ?2
+             AND faculty IN (SELECT value FROM json_each(?3))
+         ORDER BY priority DESC, id LIMIT 1)
+     LIMIT 1";
 
 impl Handle {
     /// The next item for a host, if there is one.
@@ -43,15 +49,15 @@ impl Handle {
         let mut tx = self.pool.write().await?;
         let mut settled = false;
         let claimed = loop {
-            if let Some(row) = self.next(&mut tx, ABANDONED, &faculties).await? {
-                match self.take_over(&mut tx, work(&row)?, claim).await? {
-                    Some(claimed) => break Some(claimed),
-                    None => settled = true,
-                }
-            } else if let Some(row) = self.next(&mut tx, READY, &faculties).await? {
-                break Some(self.begin(&mut tx, &work(&row)?, claim).await?);
-            } else {
-                break None;
+            let next = sqlx::query(NEXT).bind(self.t()).bind(now_ms()).bind(&faculties).fetch_optional(&mut *tx).await;
+            let Some(row) = next.during(what)? else { break None };
+            let next = work(&row)?;
+            if !row.flag("lost")? {
+                break Some(self.begin(&mut tx, &next, claim).await?);
+            }
+            match self.take_over(&mut tx, next, claim).await? {
+                Some(claimed) => break Some(claimed),
+                None => settled = true,
             }
         };
         if claimed.is_some() || settled {
@@ -59,10 +65,6 @@ impl Handle {
             self.pool.changed();
         }
         Ok(claimed)
-    }
-
-    async fn next(&self, tx: &mut SqliteConnection, sql: &'static str, faculties: &str) -> Result<Option<SqliteRow>> {
-        sqlx::query(sql).bind(self.t()).bind(now_ms()).bind(faculties).fetch_optional(tx).await.during("claim work")
     }
 
     /// Gives a focus that lost its host to another one. None for an item that was to be cancelled, or that has lost too many
@@ -103,8 +105,8 @@ impl Handle {
     }
 
     /// A new focus on a queued item.
-    async fn begin(&self, tx: &mut SqliteConnection, work: &Work, claim: &Claim) -> Result<Claimed> {
-        let what = format!("begin a focus on the work item {}", work.id);
+    async fn begin(&self, tx: &mut SqliteConnection, queued: &Work, claim: &Claim) -> Result<Claimed> {
+        let what = format!("begin a focus on the work item {}", queued.id);
         let (focus, now) = (FocusId::new(), now_ms());
         sqlx::query(
             "INSERT INTO focuses (tenant, id, work, token, lease_until_ms, host, plugins, started_ms)
@@ -112,7 +114,7 @@ impl Handle {
         )
         .bind(self.t())
         .bind(focus.to_string())
-        .bind(work.id.to_string())
+        .bind(queued.id.to_string())
         .bind(until(claim.lease_ms))
         .bind(claim.host.to_string())
         .bind(to_json(&claim.plugins)?)
@@ -120,19 +122,19 @@ impl Handle {
         .execute(&mut *tx)
         .await
         .during(&what)?;
-        sqlx::query(
+        let row = sqlx::query(
             "UPDATE works SET state = 'running', attempts = attempts + 1, takeovers = 0, focus = ?3, updated_ms = ?4
-             WHERE tenant = ?1 AND id = ?2",
+             WHERE tenant = ?1 AND id = ?2 RETURNING *",
         )
         .bind(self.t())
-        .bind(work.id.to_string())
+        .bind(queued.id.to_string())
         .bind(focus.to_string())
         .bind(now)
-        .execute(&mut *tx)
+        .fetch_one(tx)
         .await
         .during(&what)?;
         Ok(Claimed {
-            work: self.work_in(tx, work.id).await?,
+            work: work(&row)?,
             lease: Lease { focus, token: 1 },
             plugins: claim.plugins.clone(),
             began_ms: u64::try_from(now).unwrap_or_default(),
@@ -187,9 +189,8 @@ impl Handle {
         if row.token != lease.token || row.ended_ms.is_some() || work.focus != Some(focus) {
             return Err(lost(lease));
         }
-        let (to, not_before) = after(&work, to, &settlement);
-        self.settle(&mut tx, &work, focus, to, &settlement, not_before).await?;
-        let work = self.work_in(&mut tx, work.id).await?;
+        let (to, not_before) = after(&work, to, &settlement, now_ms());
+        let work = self.settle(&mut tx, &work, focus, to, &settlement, not_before).await?;
         tx.commit().await.during(format_args!("end the focus {focus}"))?;
         self.pool.changed();
         Ok(work)
@@ -199,14 +200,17 @@ impl Handle {
     async fn settle(
         &self,
         tx: &mut SqliteConnection,
-        work: &Work,
+        running: &Work,
         focus: FocusId,
         to: State,
         settlement: &Settlement,
         not_before_ms: u64,
-    ) -> Result<()> {
+    ) -> Result<Work> {
         let what = format!("end the focus {focus}");
         let now = now_ms();
+        // A focus that ends by itself tells what it spent; of one that was cut off, its journal knows.
+        let told = settlement.tokens > 0 || settlement.cost_microusd > 0;
+        let spent = if told { Amount::default() } else { self.spent(tx, focus).await? };
         sqlx::query("UPDATE focuses SET ended_ms = ?3 WHERE tenant = ?1 AND id = ?2")
             .bind(self.t())
             .bind(focus.to_string())
@@ -214,24 +218,52 @@ impl Handle {
             .execute(&mut *tx)
             .await
             .during(&what)?;
-        sqlx::query(
+        let row = sqlx::query(
             "UPDATE works SET state = ?3, outcome = ?4, error = ?5, tokens = ?6, cost_microusd = ?7, not_before_ms = ?8,
                  cancelling = 0, updated_ms = ?9
-             WHERE tenant = ?1 AND id = ?2",
+             WHERE tenant = ?1 AND id = ?2 RETURNING *",
         )
         .bind(self.t())
-        .bind(work.id.to_string())
+        .bind(running.id.to_string())
         .bind(to.as_str())
         .bind(settlement.outcome.as_ref().map(to_json).transpose()?)
         .bind(settlement.error.as_ref().map(to_json).transpose()?)
-        .bind(signed(work.tokens.saturating_add(settlement.tokens)))
-        .bind(signed(work.cost_microusd.saturating_add(settlement.cost_microusd)))
+        .bind(signed(running.tokens.saturating_add(settlement.tokens.max(spent.tokens))))
+        .bind(signed(running.cost_microusd.saturating_add(settlement.cost_microusd.max(spent.microusd))))
         .bind(signed(not_before_ms))
         .bind(now)
-        .execute(tx)
+        .fetch_one(tx)
         .await
         .during(&what)?;
-        Ok(())
+        work(&row)
+    }
+
+    /// What a focus has spent, by its journal.
+    async fn spent(&self, tx: &mut SqliteConnection, focus: FocusId) -> Result<Amount> {
+        let (mut spent, mut children) = (Amount::default(), Vec::new());
+        {
+            let mut rows = sqlx::query(
+                "SELECT * FROM journal_intents JOIN journal_outcomes USING (tenant, focus, seq)
+                 WHERE tenant = ?1 AND focus = ?2 AND kind IN ('llm', 'child')",
+            )
+            .bind(self.t())
+            .bind(focus.to_string())
+            .fetch(&mut *tx);
+            while let Some(row) = rows.try_next().await.during(format_args!("count what the focus {focus} spent"))? {
+                // What cannot be read keeps nobody from its end.
+                let Ok(record) = effect(&row) else { continue };
+                spent = spent.plus(record.cost());
+                children.extend(spawned(&record));
+            }
+        }
+        for child in children {
+            match self.work_in(tx, child).await {
+                Ok(child) => spent = spent.plus(taken(&child)),
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(spent)
     }
 
     pub(super) async fn release(&self, lease: Lease) -> Result<()> {
@@ -313,18 +345,27 @@ impl Handle {
                 .during(what)?;
         let (mut recovered, mut changed) = (Vec::new(), false);
         for row in open {
-            let (focus, id, host) = (row.parsed("id")?, row.parsed("work")?, row.parsed::<Host>("host")?);
+            let (focus, id, host) = (row.parsed::<FocusId>("id")?, row.parsed("work")?, row.parsed::<Host>("host")?);
             // Focuses of before there were leases do not say on which machine.
             let here = host.machine == machine || host.machine.is_empty();
-            let overdue = row.number("lease_until_ms")? < u64::try_from(now_ms()).unwrap_or_default();
+            let lease_until = row.integer("lease_until_ms")?;
+            let overdue = lease_until < now_ms();
             let gone = if here { !alive(host.process) } else { overdue };
             if !gone {
                 continue;
             }
             let mut tx = self.pool.write().await?;
             let work = self.work_in(&mut tx, id).await?;
-            // Another host may have recovered it since.
-            if work.state != State::Running || work.focus != Some(focus) {
+            // Another host may have recovered it since, or its own come back to it.
+            let as_seen = sqlx::query("SELECT 1 FROM focuses WHERE tenant = ?1 AND id = ?2 AND lease_until_ms = ?3")
+                .bind(self.t())
+                .bind(focus.to_string())
+                .bind(lease_until)
+                .fetch_optional(&mut *tx)
+                .await
+                .during(what)?
+                .is_some();
+            if work.state != State::Running || work.focus != Some(focus) || !as_seen {
                 continue;
             }
             if work.disposal == Disposal::Queue {

@@ -2,6 +2,7 @@
 //! for the fact that it proves; [`suite`] makes a test of each for one back end.
 
 pub(crate) mod audit;
+pub(crate) mod compiled;
 pub(crate) mod events;
 pub(crate) mod hooks;
 pub(crate) mod journal;
@@ -60,6 +61,8 @@ macro_rules! suite {
                 what_ends_its_hosts_too_often_is_dead
                 what_is_let_go_of_is_taken_over_at_once_and_counts_no_lost_host
                 hosts_of_a_machine_that_are_gone_are_not_waited_for
+                a_host_that_comes_back_in_the_last_moment_keeps_its_focus
+                what_a_focus_spent_counts_however_it_ended
                 equal_work_is_merged_while_it_is_queued_or_running
                 of_many_equal_submits_at_once_one_is_canonical
                 a_submit_that_is_repeated_is_made_once
@@ -94,6 +97,7 @@ macro_rules! suite {
                 an_outcome_is_written_once_and_only_to_an_intent
                 a_long_response_is_kept_whole
                 a_parent_is_an_earlier_intent
+                a_journal_is_counted_without_being_read
                 nothing_begins_in_a_focus_that_has_ended
                 a_journal_of_another_tenant_is_out_of_reach
             }
@@ -164,6 +168,17 @@ macro_rules! suite {
                 every_change_of_a_skill_raises_the_revision_and_is_audited
                 a_failed_change_of_a_skill_changes_nothing
                 skills_of_another_tenant_are_out_of_reach
+            }
+            compiled {
+                a_version_and_its_plugin_are_stored_together_or_not_at_all
+                an_effect_makes_one_version_however_often_it_is_repeated
+                of_many_who_repeat_an_effect_at_once_one_makes_it
+                an_approval_installs_what_it_approves
+                what_serves_is_what_is_read
+                a_version_that_a_rollback_leads_to_is_kept
+                a_removed_plugin_leaves_the_text_without_tools
+                what_an_operator_took_back_stays_so_whatever_version_follows
+                an_approval_gives_nothing_back_that_was_narrowed
             }
             secrets {
                 a_secret_reads_back_and_is_replaced
