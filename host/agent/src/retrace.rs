@@ -16,7 +16,7 @@ use crate::{
     focus::Focus,
     lease::LEASE_MS,
     phases::{Asked, phases},
-    run::{Begun, RunContext, RunReport, pinned},
+    run::{Begun, RunContext, RunReport, keep, pinned},
 };
 
 /// A focus with its journal.
@@ -108,6 +108,8 @@ pub async fn fork(cx: RunContext, past: Retrace, from: u64) -> Result<RunReport>
     let item = cx.tenant.work_submit(new).await?.work;
     let claim = Claim::held(cx.host.clone(), LEASE_MS, pinned(&*cx.plugins));
     let claimed = cx.tenant.focus_begin(item.id, item.state, &claim).await?;
+    // The journal may be long.
+    let (keeper, cx) = keep(cx, claimed.lease, LEASE_MS, None);
     let records = up_to(records, from);
     for record in &records {
         let seq = cx.tenant.journal_begin(claimed.lease, record.intent.clone()).await?;
@@ -125,7 +127,7 @@ pub async fn fork(cx: RunContext, past: Retrace, from: u64) -> Result<RunReport>
             cx.tenant.ledger_append(item.id, entry_type, content, Some(origin)).await?;
         }
     }
-    Ok(Begun::forked(cx, claimed, &old, records)?.engage().await)
+    Ok(Begun::forked(cx, claimed, keeper, &old, records)?.engage().await)
 }
 
 /// The journal as it was after the record `from`. A phase that had more in it has not ended.

@@ -409,13 +409,15 @@ pub struct Claim {
     pub lease_ms: u64,
     /// The plugins that a new focus is to keep; a focus that is taken over keeps its own.
     pub plugins: Value,
+    /// Items that this host is not to be given now.
+    pub except: Vec<WorkId>,
 }
 
 impl Claim {
     /// What a process asks that begins work of its own: [`crate::store::Works::focus_begin`].
     #[must_use]
     pub fn held(host: Host, lease_ms: u64, plugins: Value) -> Self {
-        Self { host, faculties: Vec::new(), lease_ms, plugins }
+        Self { host, faculties: Vec::new(), lease_ms, plugins, except: Vec::new() }
     }
 }
 

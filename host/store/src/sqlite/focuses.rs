@@ -24,12 +24,14 @@ const ABANDONED: &str = "SELECT works.* FROM focuses JOIN works ON works.tenant 
      WHERE focuses.tenant = ?1 AND focuses.ended_ms IS NULL AND focuses.lease_until_ms < ?2
          AND works.state = 'running' AND works.disposal = 'queue' AND works.focus = focuses.id
          AND works.faculty IN (SELECT value FROM json_each(?3))
+         AND works.id NOT IN (SELECT value FROM json_each(?4))
      ORDER BY works.priority DESC, works.id LIMIT 1";
 
 /// Queued items whose time has come.
 const READY: &str = "SELECT * FROM works INDEXED BY works_ready
      WHERE tenant = ?1 AND state = 'queued' AND disposal = 'queue' AND not_before_ms <= ?2
          AND faculty IN (SELECT value FROM json_each(?3))
+         AND id NOT IN (SELECT value FROM json_each(?4))
      ORDER BY priority DESC, id LIMIT 1";
 
 impl Handle {
@@ -39,16 +41,16 @@ impl Handle {
         if claim.faculties.is_empty() {
             return Ok(None);
         }
-        let faculties = to_json(&claim.faculties)?;
+        let (faculties, except) = (to_json(&claim.faculties)?, to_json(&claim.except)?);
         let mut tx = self.pool.write().await?;
         let mut settled = false;
         let claimed = loop {
-            if let Some(row) = self.next(&mut tx, ABANDONED, &faculties).await? {
+            if let Some(row) = self.next(&mut tx, ABANDONED, &faculties, &except).await? {
                 match self.take_over(&mut tx, work(&row)?, claim).await? {
                     Some(claimed) => break Some(claimed),
                     None => settled = true,
                 }
-            } else if let Some(row) = self.next(&mut tx, READY, &faculties).await? {
+            } else if let Some(row) = self.next(&mut tx, READY, &faculties, &except).await? {
                 break Some(self.begin(&mut tx, &work(&row)?, claim).await?);
             } else {
                 break None;
@@ -61,8 +63,15 @@ impl Handle {
         Ok(claimed)
     }
 
-    async fn next(&self, tx: &mut SqliteConnection, sql: &'static str, faculties: &str) -> Result<Option<SqliteRow>> {
-        sqlx::query(sql).bind(self.t()).bind(now_ms()).bind(faculties).fetch_optional(tx).await.during("claim work")
+    async fn next(
+        &self,
+        tx: &mut SqliteConnection,
+        sql: &'static str,
+        faculties: &str,
+        except: &str,
+    ) -> Result<Option<SqliteRow>> {
+        let query = sqlx::query(sql).bind(self.t()).bind(now_ms()).bind(faculties).bind(except);
+        query.fetch_optional(tx).await.during("claim work")
     }
 
     /// Gives a focus that lost its host to another one. None for an item that was to be cancelled, or that has lost too many
