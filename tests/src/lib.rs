@@ -16,6 +16,7 @@ mod host;
 mod models;
 pub mod postgres;
 mod python;
+pub mod skills;
 
 pub use agent::Agent;
 pub use contracts::{Imported, encode, imported_functions};

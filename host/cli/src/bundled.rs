@@ -93,7 +93,7 @@ pub(crate) async fn seed(cx: &Context, tenant: &dyn Tenant) -> Result {
             created_by: Author::Human,
             origin: SkillOrigin::default(),
             pending: false,
-            plugin_generation: None,
+            plugin: None,
             report: Some(json!({ "source": SOURCE })),
         };
         let name = tenant.skill_put(ACTOR, new).await?.name;
@@ -187,6 +187,8 @@ mod tests {
         let names: Vec<_> = PLUGINS.iter().map(|plugin| plugin.name).collect();
         let expected = ["assistant", "fs", "guard", "notes", "python", "redact", "researcher", "transform", "web"];
         assert_eq!(names, expected);
+        // Agents make no skills of these names.
+        assert_eq!(names, animus_core::plugins::SHIPPED);
         for plugin in PLUGINS {
             assert_eq!(Digest::of(plugin.wasm).to_string(), plugin.digest);
             let manifest = Manifest::parse(package::manifest_of(plugin.wasm).unwrap().unwrap()).unwrap();

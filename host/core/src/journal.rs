@@ -23,7 +23,7 @@ pub enum EffectKind {
     Child,
     /// A hook looks at what is about to happen, or has.
     Hook,
-    /// A program is run.
+    /// A program is run, or made a skill, which runs its tests.
     Code,
     /// The host looks something up that the focus goes on from, so that it is the same when the focus is resumed.
     Host,

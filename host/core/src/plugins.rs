@@ -16,6 +16,11 @@ use crate::{
     tool::{Output, Tool},
 };
 
+/// The plugins that ship with this host. Agents make no skill of these names, also where one was removed: what other
+/// plugins and people know under a name must not turn into something else.
+pub const SHIPPED: [&str; 9] =
+    ["assistant", "fs", "guard", "notes", "python", "redact", "researcher", "transform", "web"];
+
 /// What a faculty is to do; see `animus:faculty/faculty.task`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {

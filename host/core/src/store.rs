@@ -282,6 +282,9 @@ pub struct Plugin {
     pub state: PluginState,
     /// What the operator granted; none while it awaits a grant. A grant survives an upgrade.
     pub granted: Option<Grant>,
+    /// The most that versions get which an agent makes of it: the operator's last word, once they took something back by
+    /// hand. None while they did not.
+    pub at_most: Option<Grant>,
     /// Its tools as `list-tools` gave them at installation, full names.
     pub tools: Vec<crate::tool::Tool>,
     /// Whether it exports the faculty interface.
@@ -372,10 +375,12 @@ pub trait Plugins: Send + Sync {
     async fn plugin_at(&self, name: &PluginName, generation: u64) -> Result<Plugin>;
     /// Its generations, newest first.
     async fn plugin_generations(&self, name: &PluginName) -> Result<Vec<Generation>>;
-    /// Replaces its grant; none revokes it.
+    /// Replaces its grant; none revokes it. What this takes back is kept from the versions that agents make later, see
+    /// [`Plugin::at_most`].
     async fn plugin_grant(&self, actor: &str, name: &PluginName, grant: Option<Grant>) -> Result<Plugin>;
     /// Serves another generation: the given one, or the newest before the serving one that was not retired. The one that
-    /// serves from now on begins with a clean record, even when it was retired.
+    /// serves from now on begins with a clean record, even when it was retired. Where it is a skill's, the version that it
+    /// was compiled from becomes the active one, in the same transaction.
     async fn plugin_rollback(&self, actor: &str, name: &PluginName, to: Option<u64>) -> Result<Plugin>;
     /// Removes it with its grant and generations.
     async fn plugin_remove(&self, actor: &str, name: &PluginName) -> Result<()>;
@@ -391,7 +396,8 @@ pub trait Plugins: Send + Sync {
     async fn plugin_worked(&self, name: &PluginName, generation: u64) -> Result<()>;
     /// Takes a failing generation out of service: the newest earlier one that was not itself retired serves, and this one
     /// is no rollback's goal until an operator names it. Returns the plugin as it serves then; none when `generation`
-    /// does not serve (another process was faster), or no earlier one is left. `why` goes to the audit log.
+    /// does not serve (another process was faster), or no earlier one is left. A skill's version follows, as with
+    /// [`Plugins::plugin_rollback`]. `why` goes to the audit log.
     async fn plugin_retire(&self, actor: &str, name: &PluginName, generation: u64, why: &str)
     -> Result<Option<Plugin>>;
 
@@ -419,12 +425,24 @@ pub trait HookStates: Send + Sync {
 /// Skills, each with its versions. Every change is one transaction with its audit entry; `actor` says who changed it.
 #[async_trait]
 pub trait Skills: Send + Sync {
-    /// Adds a version, which is active at once or waits. The last ten versions are kept, and the active one.
+    /// Adds a version, which is active at once or waits, and installs the generation of its plugin with it. The last ten
+    /// versions are kept, the active one, and those whose generation is. A version of an effect
+    /// ([`crate::skill::SkillOrigin::effect`]) that was added before is given back, and nothing changes.
+    ///
+    /// What an agent made is granted nothing that an operator took back: a plugin whose grant was revoked goes on awaiting
+    /// one, and one that was narrowed gets at most [`Plugin::at_most`].
     ///
     /// # Errors
     /// [`crate::Error::Invalid`] for what is not a skill; [`crate::Error::BudgetExhausted`] when the tenant has
-    /// [`crate::skill::MAX_SKILLS`] others, or 64 MiB of them.
+    /// [`crate::skill::MAX_SKILLS`] others, or 64 MiB of them; [`crate::Error::Conflict`] when there is a plugin of its name
+    /// that is no skill's, and for an effect that added something else; [`crate::Error::NotFound`] for what an effect
+    /// added and is no longer kept.
     async fn skill_put(&self, actor: &str, new: NewSkill) -> Result<SkillRecord>;
+    /// The version that an effect of a focus added; none where it added none.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] for one that is no longer kept.
+    async fn skill_made(&self, effect: Origin) -> Result<Option<SkillRecord>>;
     /// The active version of each skill that has one, by name.
     async fn skills(&self) -> Result<Vec<SkillRecord>>;
     /// The given version of a skill, or the active one.
@@ -433,10 +451,12 @@ pub trait Skills: Send + Sync {
     async fn skill_versions(&self, name: &SkillName) -> Result<Vec<SkillRecord>>;
     /// All versions that wait, oldest first.
     async fn skill_pending(&self) -> Result<Vec<SkillRecord>>;
-    /// Approves or rejects a version that waits. Compare-and-set.
+    /// Approves or rejects a version that waits, and installs the generation of its plugin with the approval.
+    /// Compare-and-set. Of a plugin that serves already the new generation is granted at most [`Plugin::at_most`].
     ///
     /// # Errors
-    /// [`crate::Error::Conflict`] when it no longer waits, or a newer one is active that approving it would undo.
+    /// [`crate::Error::Conflict`] when it no longer waits, a newer one is active that approving it would undo, or there is a
+    /// plugin of its name that is no skill's.
     async fn skill_decide(
         &self,
         actor: &str,

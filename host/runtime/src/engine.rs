@@ -100,9 +100,6 @@ fn pooling(config: &EngineConfig) -> Config {
         .max_core_instances_per_component(MAX_INSTANCES)
         .max_memories_per_module(8)
         .max_tables_per_module(8)
-        // Memory is given back in batches: with one at a time the row *parallel* was lower in each run we took
-        // (docs/performance.md). Not profiled.
-        .decommit_batch_size(32)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)
         // All that 32 bits can address: what a plugin may have of it is `memory_bytes`, summed over its store.

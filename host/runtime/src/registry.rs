@@ -19,6 +19,7 @@ use animus_core::{
     manifest::Manifest,
     plugins::{FacultyOutcome, Loaded, PluginSet, Task},
     services::CallContext,
+    skill::PLUGIN_SOURCE,
     store::{self, PluginState, Tenant},
     text::nearest,
     tool::{Output, Tool},
@@ -352,7 +353,7 @@ impl Plugin {
     /// the host or the grants refuse it is an answer, as with every plugin.
     async fn count_call(&self, fared: Option<&Fared>, result: &Result<tool_types::ToolResult>) {
         let raised = match result {
-            _ if !self.record.source.starts_with(crate::skill::SOURCE) || fared.is_none() => None,
+            _ if !self.record.source.starts_with(PLUGIN_SOURCE) || fared.is_none() => None,
             // The last line of a traceback says what was raised.
             Ok(answer) if answer.is_error => {
                 Some(answer.text.trim_end().lines().next_back().unwrap_or_default().to_owned())

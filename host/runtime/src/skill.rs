@@ -21,8 +21,7 @@ use animus_core::{
 };
 use serde_json::Value;
 
-pub(crate) use forge::SOURCE;
-pub use forge::{Forge, Forged, source};
+pub use forge::{Forge, Forged};
 pub use request::{interfaces, manifest};
 
 /// The most code of a skill, its modules included, in bytes.

@@ -4,6 +4,7 @@ use animus_core::{
     Error, Result,
     id::Digest,
     skill::{Approvals, Author, MAX_SKILLS, SkillFiles, SkillName, SkillRecord, SkillState, SkillUse},
+    store::Origin,
 };
 
 use crate::rows::{Columns, missing};
@@ -52,6 +53,26 @@ pub(crate) fn no_version(name: &SkillName, version: Option<u64>) -> Error {
         Some(version) => missing("version", format_args!("{version} of the skill '{name}'")),
         None => missing("active skill", format_args!("'{name}'")),
     }
+}
+
+/// The error of a version that an effect made and that is gone.
+pub(crate) fn no_longer(effect: Origin, name: &SkillName, version: u64) -> Error {
+    let Origin { focus, seq } = effect;
+    Error::NotFound(format!(
+        "#{seq} of the focus {focus} made version {version} of the skill '{name}', which is no longer kept"
+    ))
+}
+
+/// Refuses another version of an effect that made one.
+pub(crate) fn expect_same(effect: Origin, made: &SkillRecord, digest: Digest) -> Result<()> {
+    if made.digest == digest {
+        return Ok(());
+    }
+    let Origin { focus, seq } = effect;
+    Err(Error::Conflict(format!(
+        "#{seq} of the focus {focus} made version {} of the skill '{}', and cannot make another",
+        made.version, made.name
+    )))
 }
 
 /// Refuses one skill more than a tenant may keep: a model that makes skills all day would fill the disk.

@@ -5,8 +5,8 @@
 //! in a few milliseconds: they are 38 MB, and the compiler turns the loop into vector instructions.
 //!
 //! A vector is stored as its largest component in 127ths (`scale`) and one signed byte for each component. The order by
-//! rounded vectors is nearly the exact one: whoever wants the ten nearest asks for [`RESCORED`] and compares those by
-//! [`cosine`].
+//! rounded vectors is nearly the exact one: whoever wants some asks for twice as many ([`rescored`]) and compares those
+//! by [`cosine`].
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -17,8 +17,11 @@ use std::{
 use animus_core::id::TenantId;
 use tokio::sync::RwLock;
 
-/// As many of the nearest by rounded vectors are compared exactly.
-pub(crate) const RESCORED: usize = 200;
+/// As many of the nearest by rounded vectors are compared exactly, where `depth` are wanted.
+pub(crate) fn rescored(depth: usize) -> usize {
+    depth.saturating_mul(2)
+}
+
 /// The most bytes that the indexes of a process hold together. One alone that is larger is not kept at all, and its
 /// vectors are read from the database for every search.
 const KEPT: usize = 512 << 20;
@@ -345,8 +348,8 @@ mod tests {
             let mut exact: Vec<(f32, u64)> =
                 vectors.iter().enumerate().map(|(doc, it)| (cosine(&query, &to_bytes(it)), doc as u64)).collect();
             exact.sort_by(|a, b| b.0.total_cmp(&a.0));
-            let found = index.search(&Probe::new(&query), RESCORED);
-            assert_eq!(found.len(), RESCORED);
+            let found = index.search(&Probe::new(&query), rescored(10));
+            assert_eq!(found.len(), 20);
             for (_, doc) in &exact[..10] {
                 assert!(found.contains(doc), "query {n}: {doc}");
             }

@@ -102,9 +102,9 @@ async fn fill(tenant: &Arc<dyn Tenant>) {
     let new = NewSkill {
         files: SkillFiles::new([("SKILL.md".to_owned(), text.into_bytes())]).unwrap(),
         created_by: Author::Human,
-        origin: SkillOrigin::default(),
+        origin: SkillOrigin { focus: Some(claimed.lease.focus), seq: Some(seq), ..SkillOrigin::default() },
         pending: false,
-        plugin_generation: None,
+        plugin: None,
         report: None,
     };
     let skill = tenant.skill_put("operator", new).await.unwrap().name;

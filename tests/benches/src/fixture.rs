@@ -15,6 +15,7 @@ use animus_core::{
     grant::Grant,
     id::{Digest, FocusId, PluginName, TenantId, WorkId},
     llm::Models,
+    manifest::Manifest,
     package,
     plugins::PluginSet as _,
     services::Principal,
@@ -84,6 +85,35 @@ impl Host {
         let host = Self::open(home).await?;
         host.plugins.compile("python").await?;
         Ok(host)
+    }
+
+    /// Installs one plugin `bench0` and three hooks: `redact`, and `guard` under two names.
+    pub(crate) async fn with_hooks(home: &Path) -> Result<Self> {
+        let host = Self::with_plugins(home, 1).await?;
+        for (plugin, name) in [("redact", "redact"), ("guard", "guard"), ("guard", "guard-2")] {
+            let manifest = fs::read_to_string(root().join("plugins").join(plugin).join("plugin.toml"))?;
+            let manifest = manifest.replace(&format!("name = \"{plugin}\""), &format!("name = \"{name}\""));
+            let request = Manifest::parse(&manifest)?.request;
+            host.tenant
+                .plugin_install(
+                    "bench",
+                    NewGeneration {
+                        name: PluginName::new(name)?,
+                        wasm: package::embed(&shipped(plugin)?, &manifest)?.into(),
+                        version: "0.1.0".into(),
+                        manifest,
+                        source: "bench".into(),
+                        tools: Vec::new(),
+                        is_faculty: false,
+                        is_interpreter: false,
+                        is_hook: true,
+                        grant: Some(request),
+                    },
+                )
+                .await?;
+        }
+        drop(host);
+        Self::open(home).await
     }
 
     /// Installs `copies` plugins `bench0`, `bench1`, …, each with bytes of its own, and opens the host.
@@ -237,14 +267,27 @@ pub(crate) fn guest() -> Result<Vec<u8>> {
 /// The guest in one of its profiles.
 fn built(profile: &str) -> Result<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest");
-    let out = target().join("guests-bench");
+    compiled(&folder, "guests-bench", &["--profile", profile], &format!("{profile}/bench_guest.wasm"))
+}
+
+/// A plugin as it is shipped.
+fn shipped(plugin: &str) -> Result<Vec<u8>> {
+    let package = format!("animus-{plugin}");
+    let wasm = format!("release/{}.wasm", package.replace('-', "_"));
+    compiled(&root().join("plugins"), "guests", &["--release", "--package", &package], &wasm)
+}
+
+/// A component of a workspace of guests, built if need be.
+fn compiled(workspace: &Path, out: &str, what: &[&str], wasm: &str) -> Result<Vec<u8>> {
+    let out = target().join(out);
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--locked", "--profile", profile, "--target", "wasm32-wasip2"])
-        .current_dir(folder)
+        .args(["build", "--quiet", "--locked", "--target", "wasm32-wasip2"])
+        .args(what)
+        .current_dir(workspace)
         .env("CARGO_TARGET_DIR", &out)
         .status()
         .context("could not start cargo")?;
-    ensure!(status.success(), "the bench guest does not build ({status})");
-    let wasm = out.join("wasm32-wasip2").join(profile).join("bench_guest.wasm");
+    ensure!(status.success(), "the guests in {} do not build ({status})", workspace.display());
+    let wasm = out.join("wasm32-wasip2").join(wasm);
     fs::read(&wasm).with_context(|| format!("cannot read {}", wasm.display()))
 }

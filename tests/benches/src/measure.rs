@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 /// Sorted durations.
 pub(crate) struct Samples(Vec<Duration>);
@@ -72,4 +72,14 @@ mod tests {
         assert_eq!(samples.p99(), Duration::from_micros(99));
         assert_eq!(Samples::new(Vec::new()).p50(), Duration::ZERO);
     }
+}
+
+/// This process's resident memory, in MB, each page counted once. `VmRSS` counts a page of a file as often as it is mapped:
+/// once for each instance of a plugin that shares its memory image with others, and until the engine has used that
+/// instance's room for something else.
+pub(crate) fn resident() -> Result<f64> {
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").context("resident memory is read from /proc")?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
+    let kb: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+    Ok(kb / 1024.0)
 }

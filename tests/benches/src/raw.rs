@@ -6,9 +6,12 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use wasmtime::{
     Engine, Store,
-    component::{Component, InstancePre, Linker, ResourceTable, bindgen},
+    component::{Component, InstancePre, Linker, ResourceTable, bindgen, types::ComponentItem},
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+/// What the guest imports beside WASI.
+const LLM: &str = "animus:llm/llm@0.1.0";
 
 bindgen!({
     path: "../../wit",
@@ -42,10 +45,16 @@ impl Raw {
         let component = Component::from_binary(engine, wasm).map_err(own)?;
         let mut linker = Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(own)?;
-        linker
-            .instance("animus:llm/llm@0.1.0")
-            .and_then(|mut llm| llm.func_wrap("list-models", |_, ()| Ok((Vec::<String>::new(),))))
-            .map_err(own)?;
+        let mut llm = linker.instance(LLM).map_err(own)?;
+        llm.func_wrap("list-models", |_, ()| Ok((Vec::<String>::new(),))).map_err(own)?;
+        let imported = component.component_type().get_import(engine, LLM).map(|it| it.ty);
+        if let Some(ComponentItem::ComponentInstance(instance)) = imported {
+            // What else the guest imports of it is not called.
+            let functions = instance.exports(engine).filter(|(_, it)| matches!(it.ty, ComponentItem::ComponentFunc(_)));
+            for (name, _) in functions.filter(|(name, _)| *name != "list-models") {
+                llm.func_new(name, |_, _, _, _| Err(wasmtime::Error::msg("not called"))).map_err(own)?;
+            }
+        }
         let pre = linker.instantiate_pre(&component).map_err(own)?;
         let tools = exports::animus::tool::tools::GuestIndices::new(&pre).map_err(own)?;
         Ok(Self { engine: engine.clone(), pre: Arc::new(pre), tools })

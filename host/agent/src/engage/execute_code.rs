@@ -6,6 +6,7 @@ use animus_core::{
     Error, Result,
     code::{Failure, Program, Ran},
     grant::Capability,
+    llm::{ToolInput, ToolUse},
     services::Principal,
     tool::{Annotations, Output, Tool},
 };
@@ -49,7 +50,8 @@ pub(super) fn definition(focus: &Focus, by: &Principal) -> Option<Tool> {
         },
         "session": {
             "type": "string", "maxLength": 64,
-            "description": "Keeps what the code defines for later calls that name the same session. Without one nothing is kept.",
+            "description": "Keeps what the code defines for later calls that name the same session, which run one after the other. \
+                            Without one nothing is kept.",
         },
     });
     if let (Some(properties), true) = (properties.as_object_mut(), interpreters.len() > 1) {
@@ -85,6 +87,14 @@ struct Execute {
     timeout_seconds: Option<u64>,
     session: Option<String>,
     interpreter: Option<String>,
+}
+
+/// The session that a model's request for a run names.
+pub(super) fn session(request: &ToolUse) -> Option<&str> {
+    match &request.input {
+        ToolInput::Object(args) if request.name == NAME => args.get("session")?.as_str(),
+        _ => None,
+    }
 }
 
 /// Runs it; `None` when this tool is not on offer.

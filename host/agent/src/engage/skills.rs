@@ -218,7 +218,7 @@ async fn create(focus: &Focus, by: &Principal, args: &Map<String, Value>) -> Res
     let Some(workshop) = focus.workshop().cloned() else { return Ok(String::new()) };
     let (of, skills) = (name.clone(), workshop.clone());
     let before = look(focus, by, "skill_version", &Map::from_iter([("name".into(), json!(name))]), async move {
-        Ok(skills.catalog().await?.get(&of).ok().map(|entry| entry.skill.version))
+        skills.newest(&of).await
     })
     .await?;
     let skill = Skill {
@@ -227,7 +227,8 @@ async fn create(focus: &Focus, by: &Principal, args: &Map<String, Value>) -> Res
         triggers: Triggers { keywords, ..Triggers::default() },
         created_by: Author::Animus,
         creation_findings: findings.clone(),
-        version: before.map_or(1, |version| version.saturating_add(1)),
+        // Not that of the one that serves: after a rollback there is another of the next number.
+        version: u32::try_from(before.saturating_add(1)).unwrap_or(u32::MAX),
         body: format!("\n{}\n", content.trim()),
         ..Skill::new(name, description)
     };

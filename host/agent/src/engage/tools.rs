@@ -1,6 +1,6 @@
 //! The tool calls of one turn: all at once, answered in the order in which the model asked.
 
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
 
 use animus_core::{
     Error, Result,
@@ -11,10 +11,11 @@ use animus_core::{
 };
 use futures::{StreamExt as _, stream};
 use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use super::{
-    Engage, bounds, engine_tools,
+    Engage, bounds, engine_tools, execute_code,
     pages::{FIRST_PAGE, head},
     repeat::Verdict,
 };
@@ -23,6 +24,27 @@ use crate::{
     focus::{About, Call, unknown_tool},
     spans,
 };
+
+/// Where a call of a turn stands among those that must not run at the same time.
+struct Place {
+    /// Fires when the call before it has ended.
+    before: Option<CancellationToken>,
+    /// Fires when this one has.
+    done: CancellationToken,
+}
+
+/// Runs of one session of code go one after the other in the order in which the model asked, as each begins with what the
+/// one before left: also when hooks take longer over the first one, and the same when the focus is resumed. All other calls
+/// run at once.
+fn places(requests: &[ToolUse]) -> Vec<Place> {
+    let mut last = HashMap::new();
+    let place = |request: &ToolUse| {
+        let done = CancellationToken::new();
+        let before = execute_code::session(request).and_then(|session| last.insert(session.to_owned(), done.clone()));
+        Place { before, done }
+    };
+    requests.iter().map(place).collect()
+}
 
 /// What an event shows of a result, in bytes.
 const SHOWN: usize = 2_000;
@@ -44,11 +66,19 @@ impl Engage<'_> {
         let calls: Vec<_> = requests
             .iter()
             .zip(verdicts)
-            .map(|(request, verdict)| {
+            .zip(places(requests))
+            .map(|((request, verdict), place)| {
                 // What a model calls by a name that nobody offers is its own invention.
                 let known = this.offered.get_key_value(&request.name).map_or("unknown", |(name, _)| name);
                 let span = spans::tool(known, Some(&request.id));
-                this.answer_one(request, verdict, stop).instrument(span)
+                async move {
+                    // Those before it began before it, so they come to an end, however few run at once.
+                    if let Some(before) = place.before {
+                        before.cancelled().await;
+                    }
+                    let _done = place.done.drop_guard();
+                    this.answer_one(request, verdict, stop).instrument(span).await
+                }
             })
             .collect();
         let answers: Vec<_> =

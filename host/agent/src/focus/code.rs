@@ -1,6 +1,6 @@
 //! Code that an agent or an operator has an interpreter run, and the sessions that join runs of one focus.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use animus_core::{
     Error, Result,
@@ -14,6 +14,7 @@ use animus_core::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{Focus, lock};
 use crate::measure;
@@ -45,19 +46,21 @@ struct Kept {
     state: Option<String>,
 }
 
-/// What earlier runs left, by who ran them, interpreter and name.
+/// Who ran it, the interpreter, and the session's name.
+type Key = (String, String, String);
+
+/// What earlier runs left. One run of a session goes on at a time, or the last to end would undo the others.
 #[derive(Default)]
-pub(super) struct Sessions(BTreeMap<(String, String, String), Vec<u8>>);
+pub(super) struct Sessions(BTreeMap<Key, Arc<Mutex<Vec<u8>>>>);
 
 impl Sessions {
-    fn state(&self, key: &(String, String, String)) -> Result<Vec<u8>> {
-        match self.0.get(key) {
-            Some(state) => Ok(state.clone()),
-            None if self.0.len() >= MAX_SESSIONS => Err(Error::BudgetExhausted(format!(
+    fn of(&mut self, key: Key) -> Result<Arc<Mutex<Vec<u8>>>> {
+        if self.0.len() >= MAX_SESSIONS && !self.0.contains_key(&key) {
+            return Err(Error::BudgetExhausted(format!(
                 "a task has at most {MAX_SESSIONS} sessions of code; go on in one of them"
-            ))),
-            None => Ok(Vec::new()),
+            )));
         }
+        Ok(self.0.entry(key).or_default().clone())
     }
 }
 
@@ -76,7 +79,12 @@ impl Focus {
             "session": session, "wall_ms": wall_ms });
         let caller = by.authority.plugin().to_string();
         let key = session.map(|session| (caller.clone(), interpreter.clone(), session));
-        program.state = key.as_ref().map(|key| lock(&self.0.sessions).state(key)).transpose()?;
+        let session = key.map(|key| lock(&self.0.sessions).of(key)).transpose()?;
+        let mut held = match session {
+            Some(session) => Some(session.lock_owned().await),
+            None => None,
+        };
+        program.state = held.as_ref().map(|state: &OwnedMutexGuard<_>| Vec::clone(state));
         let intent = Intent {
             kind: EffectKind::Code,
             caller,
@@ -96,10 +104,9 @@ impl Focus {
                 Ok(Kept { ran, state })
             })
             .await?;
-        if let (Some(key), Some(state)) = (key, state) {
+        if let (Some(held), Some(state)) = (&mut held, state) {
             let state = BASE64_STANDARD.decode(state);
-            let state = state.map_err(|error| Error::internal("the journal holds a broken session", &error))?;
-            lock(&self.0.sessions).0.insert(key, state);
+            **held = state.map_err(|error| Error::internal("the journal holds a broken session", &error))?;
         }
         Ok(ran)
     }

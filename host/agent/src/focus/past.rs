@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Focus, lock,
-    replay::{Answer, Found, Mode, Replay, describe, shown},
+    replay::{Answer, Found, Mode, Replay, cost, describe, shown},
 };
 use crate::run::RunContext;
 
@@ -190,8 +190,8 @@ impl Focus {
     /// Whether an effect that was begun may simply happen again.
     fn is_repeatable(&self, intent: &Intent) -> bool {
         match intent.kind {
-            // Programs, whose effects are answered; what our own store does once however often it is asked; and models,
-            // who change nothing.
+            // Programs, whose effects are answered, a skill's tests among them; what our own store does once however often
+            // it is asked; and models, who change nothing.
             EffectKind::Phase
             | EffectKind::Code
             | EffectKind::Ledger
@@ -245,6 +245,18 @@ impl Focus {
             }
             _ => {}
         }
+    }
+
+    /// What happened inside an effect is not asked for again, for what the effect came to is known.
+    pub(super) async fn pass_over(&self, seq: u64) -> Result<()> {
+        let inside = self.leave(seq);
+        for record in &inside {
+            if self.0.past.of.is_none() {
+                self.0.spending.spend(cost(record));
+            }
+            self.remember(record);
+        }
+        self.give_up(inside).await
     }
 
     /// Writes that nobody knows whether it happened, and returns that.

@@ -292,7 +292,7 @@ impl Replay {
 }
 
 /// What a recorded model call cost.
-fn cost(record: &Record) -> Amount {
+pub(super) fn cost(record: &Record) -> Amount {
     match (&record.outcome, record.intent.kind) {
         (Some(Outcome::Ok { response }), EffectKind::Llm) => {
             Paid::deserialize(response).map_or_else(|_| Amount::default(), |paid| paid.amount())

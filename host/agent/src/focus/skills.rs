@@ -1,10 +1,6 @@
 //! The skills of a focus: which are active, and those that it makes.
 
-use std::{
-    collections::BTreeSet,
-    fmt::Write as _,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
 use animus_core::{
     Error, Result,
@@ -14,12 +10,12 @@ use animus_core::{
     id::PluginName,
     journal::{EffectKind, Intent},
     services::Principal,
-    skill::{Activation, AutoRequest, Catalog, How, Serving, SkillFiles, SkillName, SkillOrigin, SkillState, Workshop},
+    skill::{Activation, AutoRequest, Catalog, Created, How, SkillFiles, SkillName, SkillOrigin, SkillState, Workshop},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Focus, lock, plugins::With, services::intent};
+use super::{Acting, Focus, lock, plugins::With, services::intent};
 use crate::measure;
 
 /// How the journal calls the making of a skill.
@@ -189,12 +185,13 @@ impl Focus {
         }
     }
 
-    /// Makes a skill as `by`, journaled as one effect. Where it serves at once, this focus can call its tools from now on.
+    /// Makes a skill as `by`, journaled as one effect: a program whose tests call tools, each of them journaled inside it,
+    /// and at the end the store keeps what was made under this effect's number. So it can be done again where a host ended
+    /// in the middle. Where the skill serves at once, this focus can call its tools from now on.
     pub(crate) async fn create_skill(&self, by: &Principal, files: SkillFiles, findings: Vec<String>) -> Result<Made> {
         let workshop = self.workshop().ok_or_else(none)?.clone();
-        let origin = SkillOrigin { work: Some(self.0.work), focus: Some(self.0.lease.focus), findings };
         let intent = Intent {
-            kind: EffectKind::Tool,
+            kind: EffectKind::Code,
             caller: by.authority.plugin().to_string(),
             subject: SUBJECT.to_owned(),
             request: json!({ "digest": files.digest(), "bytes": files.to_bytes().len() }),
@@ -202,42 +199,28 @@ impl Focus {
         };
         let authority = self.derivable(&by.authority)?;
         let (focus, depth) = (self.clone(), by.depth.saturating_add(1));
-        let (fresh, serves) = (Arc::new(Mutex::new(None)), workshop.clone());
-        let serving = fresh.clone();
         let made = self
             .effect(intent, move |acting| async move {
-                let cx = focus.call_context(depth, acting.seq, acting.cancel);
-                let pinned = focus.plugins();
-                let created = workshop.create(&cx, &*pinned, &authority, files, origin).await?;
-                measure::skill_created(focus.cx().tenant.id(), created.record.created_by.as_str());
-                let generation = created.record.plugin_generation;
-                let (name, pending) = (created.record.name, created.record.state == SkillState::Pending);
-                let mut made = Made {
+                let created = focus.make(depth, acting, &authority, files, findings).await?;
+                let (name, version) = (created.record.name, created.record.version);
+                let pending = created.record.state == SkillState::Pending;
+                let what = if pending { "waits for approval: animus skill approve" } else { "serves" };
+                focus.notice(format!("the skill '{name}' (version {version}) {what}"));
+                let plugin = created.plugin.as_ref().map(|plugin| (plugin.name.clone(), plugin.generation));
+                let tools = created.plugin.map(|plugin| plugin.tools).unwrap_or_default();
+                Ok(Made {
                     skill: name.to_string(),
-                    version: created.record.version,
+                    version,
                     pending,
                     tests: created.tests.len(),
-                    tools: Vec::new(),
-                    plugin: None,
-                };
-                if let Some(plugin) = created.plugin {
-                    made.tools.clone_from(&plugin.tools);
-                    made.plugin = generation.map(|generation| (plugin.name.clone(), generation));
-                    *lock(&fresh) = Some(plugin);
-                }
-                let what = if pending { "waits for approval: animus skill approve" } else { "serves" };
-                focus.notice(format!("the skill '{name}' (version {}) {what}", created.record.version));
-                Ok(made)
+                    tools: tools.into_iter().map(|tool| tool.name).collect(),
+                    plugin,
+                })
             })
             .await?;
-        let fresh = lock(&serving).take();
-        let plugin = match (fresh, &made.plugin) {
-            (Some(fresh), _) => Some(fresh),
-            // Made before this focus changed hosts.
-            (None, Some((name, generation))) => Some(serves.serving(name, *generation).await?),
-            (None, None) => None,
-        };
-        if let Some(Serving { name, plugins: newer, .. }) = plugin {
+        if let Some((name, generation)) = made.plugin.clone() {
+            // That generation, whatever others have made of the skill meanwhile: also when this focus changes hosts.
+            let newer = workshop.serving(&name, generation).await?;
             // Several may be made at the same time: each joins what the others left.
             let mut plugins = lock(&self.0.plugins);
             *plugins = Arc::new(With::new(plugins.clone(), newer, name)?);
@@ -245,6 +228,38 @@ impl Focus {
             self.gained();
         }
         Ok(made)
+    }
+
+    /// Has the workshop make it, once.
+    async fn make(
+        &self,
+        depth: u64,
+        acting: Acting,
+        authority: &Authority,
+        files: SkillFiles,
+        findings: Vec<String>,
+    ) -> Result<Created> {
+        let Acting { seq, cancel } = acting;
+        if self.is_strict() {
+            return Err(self.halt(Error::Unavailable(format!(
+                "the journal ends in {}, the making of a skill, which has no outcome",
+                seq.map_or_else(|| "this".to_owned(), |seq| format!("#{seq}"))
+            ))));
+        }
+        let workshop = self.workshop().ok_or_else(none)?;
+        let origin = SkillOrigin { work: Some(self.0.work), focus: Some(self.0.lease.focus), seq, findings };
+        if let (Some(seq), Some(effect)) = (seq, origin.effect())
+            && let Some(created) = workshop.made(effect).await?
+        {
+            // Before this focus changed hosts. Its tests ran then, and nobody asks any more for what they did.
+            self.pass_over(seq).await?;
+            return Ok(created);
+        }
+        let cx = self.call_context(depth, seq, cancel);
+        let pinned = self.plugins();
+        let created = workshop.create(&cx, &*pinned, authority, files, origin).await?;
+        measure::skill_created(self.cx().tenant.id(), created.record.created_by.as_str());
+        Ok(created)
     }
 
     /// What may be derived from a plugin's authority in this run: a run that was narrowed passes on no more than it has.

@@ -3,18 +3,20 @@
 use std::sync::{Arc, Mutex};
 
 use animus_core::{
-    Denial, Error, Gate, Unlock,
+    Denial, Error, Gate, Result, Unlock,
     authority::Authority,
     code::{Failure, Program, Ran},
-    grant::{Grant, LlmGrant},
+    grant::{Grant, HookAccess, LlmGrant},
+    hook::{HookEvent, Patch, Verdict},
     id::Digest,
     journal::EffectKind,
+    llm::Content,
     services::{CallContext, Principal},
 };
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::BoxFuture};
 use serde_json::json;
 
-use crate::support::{Bench, FakePlugins, READS, Script, call, says, text};
+use crate::support::{Bench, FakePlugins, READS, Script, call, calls, says, text, tool_use};
 
 /// A faculty that may call tools, and has an interpreter when `granted`.
 fn grant(granted: bool) -> Grant {
@@ -125,6 +127,81 @@ async fn a_session_gets_what_its_last_run_left_and_other_sessions_do_not() {
     Bench::new(script, plugins(true).interpreter(code)).run().await;
     let state = |text: &str| Some(text.as_bytes().to_vec());
     assert_eq!(*seen.lock().unwrap(), [state(""), state("a"), state(""), None]);
+}
+
+/// What the runs of a session were given, and what they are; a run leaves what it was given and itself, after a while.
+type Seen = Arc<Mutex<Vec<(String, String)>>>;
+
+fn leaving(seen: &Seen) -> impl Fn(CallContext, Authority, Program) -> BoxFuture<'static, Result<Ran>> + use<> {
+    let seen = seen.clone();
+    move |_, _, program: Program| {
+        let seen = seen.clone();
+        async move {
+            let mut state = program.state.unwrap();
+            seen.lock().unwrap().push((String::from_utf8(state.clone()).unwrap(), program.source.clone()));
+            a_while().await;
+            state.extend(program.source.bytes());
+            Ok(Ran { state: Some(state), ..Ran::default() })
+        }
+        .boxed()
+    }
+}
+
+/// Time for everything else to go on as far as it can.
+async fn a_while() {
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn in_session(id: &str, code: &str, session: &str) -> Content {
+    tool_use(id, "execute_code", json!({ "code": code, "session": session }))
+}
+
+#[tokio::test]
+async fn runs_of_one_session_go_one_after_the_other_as_the_model_asked_and_others_at_once() {
+    let seen = Seen::default();
+    let plugins = plugins(true).interpreter(leaving(&seen));
+    // Hooks that take their time over the first one change nothing.
+    let plugins = plugins.hook("slow", [HookAccess::Tool], |_, _, event| {
+        async move {
+            if matches!(&event, HookEvent::BeforeTool(call) if call.args["code"] == "a") {
+                a_while().await;
+            }
+            Ok(Verdict::Continue)
+        }
+        .boxed()
+    });
+    let turn = [("a", "s"), ("b", "s"), ("x", "t"), ("c", "s")];
+    let turn = turn.into_iter().enumerate().map(|(n, (code, session))| in_session(&n.to_string(), code, session));
+    let script = Script::of([calls(turn.collect()), calls(vec![in_session("9", "d", "s")]), says("fine")]);
+    assert!(Bench::new(script, plugins).run().await.success());
+    let seen = seen.lock().unwrap();
+    let of_s: Vec<_> = seen.iter().filter(|(_, code)| code != "x").map(|(state, _)| state.as_str()).collect();
+    assert_eq!(of_s, ["", "a", "ab", "abc"]);
+    let at = |code: &str| seen.iter().position(|(_, of)| of == code).unwrap();
+    assert!(at("x") < at("b"), "another session waits for nobody: {seen:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_a_hook_moves_to_another_session_undoes_nothing_there() {
+    let seen = Seen::default();
+    let plugins = plugins(true).interpreter(leaving(&seen));
+    let plugins = plugins.hook("mover", [HookAccess::Tool], |_, _, event| {
+        let verdict = match event {
+            HookEvent::BeforeTool(mut call) if call.args["session"] == "t" => {
+                call.args.insert("session".into(), json!("s"));
+                Verdict::Modify(Patch::Args(call.args))
+            }
+            _ => Verdict::Continue,
+        };
+        async { Ok(verdict) }.boxed()
+    });
+    let turn = vec![in_session("1", "a", "s"), in_session("2", "b", "t")];
+    let script = Script::of([calls(turn), calls(vec![in_session("3", "c", "s")]), says("fine")]);
+    assert!(Bench::new(script, plugins).run().await.success());
+    let last = seen.lock().unwrap().last().cloned().unwrap();
+    assert!(["ab", "ba"].contains(&last.0.as_str()) && last.1 == "c", "{last:?}");
 }
 
 #[tokio::test]

@@ -28,8 +28,10 @@ pub use self::{
     files::{DEFAULT_SOURCE, MAX_FILES, MAX_FOLDER_BYTES, PROMPT_FILE, SKILL_FILE, SkillCode, SkillFiles},
     level::{Line, tokens_of},
     name::SkillName,
-    record::{Approvals, Decision, NewSkill, SkillOrigin, SkillRecord, SkillState, SkillUse},
-    workshop::{Created, Policy, Rules, Serving, Workshop},
+    record::{
+        Approvals, Decision, NewSkill, PLUGIN_SOURCE, SkillOrigin, SkillRecord, SkillState, SkillUse, plugin_source,
+    },
+    workshop::{Created, Policy, Rules, Workshop},
 };
 
 /// The longest `SKILL.md`, in bytes.

@@ -7,6 +7,7 @@ use super::{Author, Entry, SkillFiles, SkillName};
 use crate::{
     Error,
     id::{Digest, FocusId, WorkId},
+    store::{NewGeneration, Origin},
 };
 
 /// The longest report, in bytes of JSON.
@@ -16,6 +17,8 @@ const MAX_FINDINGS: usize = 64;
 const MAX_FINDING_BYTES: usize = 16 << 10;
 /// The longest reason, in bytes.
 const MAX_REASON_BYTES: usize = 4 << 10;
+/// What the source of every skill's plugin begins with; the skill's name follows.
+pub const PLUGIN_SOURCE: &str = "skill:";
 
 /// Where a version of a skill stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,8 +42,19 @@ pub struct SkillOrigin {
     pub work: Option<WorkId>,
     /// The focus that made it.
     pub focus: Option<FocusId>,
+    /// The number of the effect in the journal of that focus.
+    #[serde(default)]
+    pub seq: Option<u64>,
     /// The findings that it was made from, at most 64.
     pub findings: Vec<String>,
+}
+
+impl SkillOrigin {
+    /// The effect that it comes from, which makes it once however often it is repeated; none for what comes from none.
+    #[must_use]
+    pub fn effect(&self) -> Option<Origin> {
+        self.focus.zip(self.seq).map(|(focus, seq)| Origin { focus, seq })
+    }
 }
 
 /// A version to keep. Its name is the one in its `SKILL.md`.
@@ -54,8 +68,9 @@ pub struct NewSkill {
     pub origin: SkillOrigin,
     /// Whether it waits for approval; otherwise it is active at once.
     pub pending: bool,
-    /// The generation of the plugin that it was compiled into, if it was.
-    pub plugin_generation: Option<u64>,
+    /// The generation of its plugin that it was compiled into, to be installed with it; none without code, and for a
+    /// version that waits.
+    pub plugin: Option<NewGeneration>,
     /// What its tests gave, at most 256 KiB of JSON.
     pub report: Option<Value>,
 }
@@ -64,7 +79,8 @@ impl NewSkill {
     /// Checks it, and gives its name.
     ///
     /// # Errors
-    /// [`Error::Invalid`] as of [`SkillFiles::skill`], and for a report or findings that are too long.
+    /// [`Error::Invalid`] as of [`SkillFiles::skill`], for a report or findings that are too long, for a plugin that is
+    /// not this skill's, and for one of a version that waits.
     pub fn check(&self) -> Result<SkillName, Error> {
         let skill = self.files.skill(None)?;
         let findings = &self.origin.findings;
@@ -81,8 +97,32 @@ impl NewSkill {
                 skill.name
             )));
         }
+        if self.pending && self.plugin.is_some() {
+            return Err(Error::Invalid(format!(
+                "a version of the skill '{}' that waits has no plugin yet; install it when it is approved",
+                skill.name
+            )));
+        }
+        self.plugin.as_ref().map_or(Ok(()), |plugin| expect_plugin_of(&skill.name, plugin))?;
         Ok(skill.name)
     }
+}
+
+/// Refuses a generation of a plugin that is not this skill's: it has the skill's name, and comes from it.
+fn expect_plugin_of(skill: &SkillName, plugin: &NewGeneration) -> Result<(), Error> {
+    if plugin.name.as_str() == skill.as_str() && plugin.source == plugin_source(skill) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "the plugin '{}' from '{}' is not that of the skill '{skill}'",
+        plugin.name, plugin.source
+    )))
+}
+
+/// Where the store says that a skill's plugin comes from.
+#[must_use]
+pub fn plugin_source(skill: &SkillName) -> String {
+    format!("{PLUGIN_SOURCE}{skill}")
 }
 
 /// A version of a skill as it is kept.
@@ -102,7 +142,8 @@ pub struct SkillRecord {
     pub created_by: Author,
     /// Where it came from.
     pub origin: SkillOrigin,
-    /// The generation of the plugin that it was compiled into, if it was.
+    /// The generation of the plugin that it was compiled into; none without code, while it waits, and when that plugin
+    /// was removed.
     pub plugin_generation: Option<u64>,
     /// What its tests gave.
     pub report: Option<Value>,
@@ -123,12 +164,12 @@ impl SkillRecord {
 }
 
 /// What somebody says to a version that waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Decision {
     /// It becomes the active one.
     Approve {
-        /// The generation of the plugin that it was compiled into, if it was; none keeps what is recorded.
-        plugin_generation: Option<u64>,
+        /// The generation of its plugin that it was compiled into, to be installed with the decision; none without code.
+        plugin: Option<Box<NewGeneration>>,
     },
     /// It never becomes active.
     Reject,
@@ -137,18 +178,21 @@ pub enum Decision {
 impl Decision {
     /// The word in the audit log.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Approve { .. } => "approve",
             Self::Reject => "reject",
         }
     }
 
-    /// Checks the reason that goes with it.
+    /// Checks it and the reason that goes with it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for more than 4 KiB.
-    pub fn check_reason(reason: &str) -> Result<(), Error> {
+    /// [`Error::Invalid`] for a plugin that is not this skill's, and for a reason of more than 4 KiB.
+    pub fn check(&self, skill: &SkillName, reason: &str) -> Result<(), Error> {
+        if let Self::Approve { plugin: Some(plugin) } = self {
+            expect_plugin_of(skill, plugin)?;
+        }
         if reason.len() > MAX_REASON_BYTES {
             return Err(Error::Invalid(format!(
                 "the reason has {} bytes, over the limit of {MAX_REASON_BYTES}",

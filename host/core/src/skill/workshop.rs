@@ -4,8 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Catalog, SkillFiles, SkillOrigin, SkillRecord};
-use crate::{Result, authority::Authority, code::Tested, id::PluginName, plugins::PluginSet, services::CallContext};
+use super::{Catalog, SkillFiles, SkillName, SkillOrigin, SkillRecord};
+use crate::{
+    Result,
+    authority::Authority,
+    code::Tested,
+    id::PluginName,
+    plugins::PluginSet,
+    services::CallContext,
+    store::{Origin, Plugin},
+};
 
 /// What happens to a skill that an agent makes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -43,18 +51,8 @@ pub struct Created {
     pub record: SkillRecord,
     /// How its tests went.
     pub tests: Vec<Tested>,
-    /// The plugin that it was compiled into, where it has code and serves.
-    pub plugin: Option<Serving>,
-}
-
-/// A plugin that serves, and the snapshot in which it does.
-pub struct Serving {
-    /// The plugin.
-    pub name: PluginName,
-    /// Its tools, by full name.
-    pub tools: Vec<String>,
-    /// The tenant's plugins with this one among them.
-    pub plugins: Arc<dyn PluginSet>,
+    /// The plugin that it was compiled into, in that generation, where it has code and serves.
+    pub plugin: Option<Plugin>,
 }
 
 /// Where a tenant's skills are kept and made.
@@ -66,14 +64,18 @@ pub trait Workshop: Send + Sync {
     /// The active skills as they are now.
     async fn catalog(&self) -> Result<Arc<Catalog>>;
 
+    /// The number of the newest version of a skill, whatever became of it; 0 where there is none.
+    async fn newest(&self, skill: &SkillName) -> Result<u64>;
+
     /// Checks, tests and compiles a skill that an agent made, and has it serve or wait, as the policy says. `by` is
-    /// whose authority bounds it: it gets nothing that `by` does not hold. `plugins` are those of the focus; tests run
-    /// there, in `cx`.
+    /// whose authority bounds it: it gets nothing that `by` does not hold, nor what an operator took back from the version
+    /// before. `plugins` are those of the focus; tests run there, in `cx`. Nothing is kept before all of it is: the version
+    /// and the generation of its plugin are stored together, once for each [`SkillOrigin::effect`].
     ///
     /// # Errors
     /// [`crate::Error::Invalid`] with all that is wrong with it, failing tests included; [`crate::Error::Denied`] for
-    /// what goes beyond `by`, or when the policy is never; [`crate::Error::Conflict`] for the name of a plugin or of a
-    /// person's skill.
+    /// what goes beyond `by`, or when the policy is never; [`crate::Error::Conflict`] for the name of a plugin, also of one
+    /// that ships and is not installed, or of a person's skill.
     async fn create(
         &self,
         cx: &CallContext,
@@ -83,9 +85,15 @@ pub trait Workshop: Send + Sync {
         origin: SkillOrigin,
     ) -> Result<Created>;
 
-    /// A plugin that a skill was compiled into, in the generation that served when it was made.
+    /// What [`Workshop::create`] has made as this effect of a focus; none where it came to nothing, or never began.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`] for a version that was made and is no longer kept.
+    async fn made(&self, effect: Origin) -> Result<Option<Created>>;
+
+    /// A snapshot of the plugin that a skill was compiled into, in the generation that served when it was made.
     ///
     /// # Errors
     /// [`crate::Error::NotFound`] for a generation that is no longer kept.
-    async fn serving(&self, plugin: &PluginName, generation: u64) -> Result<Serving>;
+    async fn serving(&self, plugin: &PluginName, generation: u64) -> Result<Arc<dyn PluginSet>>;
 }

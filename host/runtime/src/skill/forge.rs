@@ -10,16 +10,17 @@ use animus_core::{
     id::PluginName,
     limits::{Limits, SomeLimits},
     manifest::Manifest,
-    plugins::PluginSet,
+    plugins::{PluginSet, SHIPPED},
     services::CallContext,
     skill::{
-        Author, Catalog, Created, Decision, NewSkill, Policy, Rules, Serving, Skill, SkillCode, SkillFiles, SkillName,
-        SkillOrigin, SkillRecord, Workshop,
+        Author, Catalog, Created, Decision, NewSkill, Policy, Rules, Skill, SkillCode, SkillFiles, SkillName,
+        SkillOrigin, SkillRecord, Workshop, plugin_source,
     },
-    store::{NewGeneration, Plugin, PluginState, Tenant},
+    store::{NewGeneration, Origin, Plugin, PluginState, Tenant},
     tool::Tool,
 };
 use async_trait::async_trait;
+use serde::Deserialize as _;
 use serde_json::json;
 
 use super::{Thin, compile, interfaces, manifest};
@@ -102,6 +103,18 @@ impl Forge {
         by: &Authority,
         files: &SkillFiles,
     ) -> Result<Option<Forged>> {
+        self.forge_within(cx, plugins, by, None, files).await
+    }
+
+    /// The same, and no more than `at_most` of what `by` holds: what an operator left when they took something back.
+    async fn forge_within(
+        &self,
+        cx: &CallContext,
+        plugins: &dyn PluginSet,
+        by: &Authority,
+        at_most: Option<&Grant>,
+        files: &SkillFiles,
+    ) -> Result<Option<Forged>> {
         let skill = files.skill(None)?;
         let Some(code) = files.code(&skill)? else { return Ok(None) };
         let name = plugin_name(&skill.name)?;
@@ -125,7 +138,7 @@ impl Forge {
         let description = skill.line().description;
         let text = manifest(name.as_str(), &version, &description, &uses, interpreter, SomeLimits::default())?;
         let request = Manifest::parse(&text)?.request;
-        let grant = bounded(&name, request.clone(), by)?;
+        let grant = bounded(&name, request.clone(), by, at_most)?;
         let authority = Authority::new(name, request, grant.clone(), self.ceiling.clone());
         let tests = test(cx, plugins, &authority, &skill, &code).await?;
         let wasm: Arc<[u8]> = compile(&Thin {
@@ -143,33 +156,34 @@ impl Forge {
         Ok(Some(Forged { skill, wasm, inspection, tools, grant, tests }))
     }
 
-    /// Installs what was forged, as a generation of the skill's plugin. Without a grant it keeps the one there is, or
-    /// awaits one.
+    /// What was forged as a generation of the skill's plugin, to be stored with the version that it was compiled from. The
+    /// grant is what it is to hold; without one it keeps the one there is, or awaits one.
     ///
     /// # Errors
     /// [`Error::Conflict`] when a plugin of that name is no skill's.
-    pub async fn install(&self, actor: &str, forged: &Forged, grant: Option<Grant>) -> Result<Plugin> {
+    pub async fn generation(&self, forged: &Forged, grant: Option<Grant>) -> Result<NewGeneration> {
         self.expect_free(&forged.skill.name).await?;
         let manifest = &forged.inspection.manifest;
-        let new = NewGeneration {
+        Ok(NewGeneration {
             name: manifest.name.clone(),
             wasm: forged.wasm.clone(),
             version: manifest.version.to_string(),
             manifest: forged.inspection.manifest_text.clone(),
-            source: source(&forged.skill.name),
+            source: plugin_source(&forged.skill.name),
             tools: forged.tools.clone(),
             is_faculty: false,
             is_interpreter: false,
             is_hook: false,
             grant,
-        };
-        self.tenant.plugin_install(actor, new).await
+        })
     }
 
-    /// Decides about a version that waits. Approving compiles it again: the same files give the same component.
+    /// Approves a version that waits. It is compiled again: the same files give the same component, which is installed with
+    /// the decision.
     ///
     /// # Errors
-    /// As [`Forge::forge`], [`Forge::install`] and the store's own.
+    /// As [`Forge::forge`], [`Forge::generation`] and the store's own; [`Error::Conflict`] for an agent's skill with the name
+    /// of a plugin that ships.
     pub async fn approve(
         &self,
         cx: &CallContext,
@@ -179,24 +193,44 @@ impl Forge {
         waiting: &SkillRecord,
         reason: &str,
     ) -> Result<(SkillRecord, Option<Plugin>)> {
+        if waiting.created_by == Author::Animus {
+            expect_unshipped(&waiting.name)?;
+        }
         let plugin = match self.forge(cx, plugins, by, &waiting.files).await? {
             Some(forged) => {
                 forged.expect_tested()?;
-                Some(self.install(actor, &forged, Some(grant_of(waiting, &forged)?)).await?)
+                Some(Box::new(self.generation(&forged, Some(grant_of(waiting, &forged)?)).await?))
             }
             None => None,
         };
-        let plugin_generation = plugin.as_ref().map(|plugin| plugin.generation);
-        let decision = Decision::Approve { plugin_generation };
+        let decision = Decision::Approve { plugin };
         let record = self.tenant.skill_decide(actor, &waiting.name, waiting.version, decision, reason).await?;
+        let plugin = self.plugin_of(&record).await?;
         Ok((record, plugin))
+    }
+
+    /// The generation that a version was compiled into; none without code, and none that is no longer kept.
+    async fn plugin_of(&self, record: &SkillRecord) -> Result<Option<Plugin>> {
+        let Some(generation) = record.plugin_generation else { return Ok(None) };
+        match self.tenant.plugin_at(&plugin_name(&record.name)?, generation).await {
+            Err(Error::NotFound(_)) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
+    /// What the focus that makes a skill needs to know of it.
+    async fn created(&self, record: SkillRecord) -> Result<Created> {
+        let plugin = self.plugin_of(&record).await?.filter(|plugin| plugin.state == PluginState::Serving);
+        let tests = record.report.as_ref().and_then(|report| report.get("tests")).map(Vec::deserialize);
+        let tests = tests.transpose().map_err(|error| Error::internal("the store holds a broken report", &error))?;
+        Ok(Created { record, tests: tests.unwrap_or_default(), plugin })
     }
 
     /// Refuses the name of a plugin that is not a skill's: a skill must not pass for it.
     async fn expect_free(&self, skill: &SkillName) -> Result<()> {
         let name = plugin_name(skill)?;
         match self.tenant.plugin(&name).await {
-            Ok(plugin) if plugin.source != source(skill) => Err(Error::Conflict(format!(
+            Ok(plugin) if plugin.source != plugin_source(skill) => Err(Error::Conflict(format!(
                 "there is a plugin '{name}' that is not this skill's; give the skill another name"
             ))),
             Ok(_) | Err(Error::NotFound(_)) => Ok(()),
@@ -240,6 +274,14 @@ impl Workshop for Forge {
         Ok(catalog)
     }
 
+    async fn newest(&self, skill: &SkillName) -> Result<u64> {
+        match self.tenant.skill_versions(skill).await {
+            Ok(versions) => Ok(versions.first().map_or(0, |newest| newest.version)),
+            Err(Error::NotFound(_)) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn create(
         &self,
         cx: &CallContext,
@@ -261,65 +303,57 @@ impl Workshop for Forge {
             return Err(denial.into());
         }
         let skill = files.skill(None)?;
+        expect_unshipped(&skill.name)?;
         self.expect_agents(&skill.name).await?;
-        let mut revoked = false;
+        let mut at_most = None;
         if files.code(&skill)?.is_some() {
             self.expect_free(&skill.name).await?;
-            // What an operator has taken back stays so, whatever version follows.
+            // What an operator has taken back stays so, whatever version follows. One that was revoked altogether is
+            // made, and awaits its grant as before.
             let there = self.tenant.plugin(&plugin_name(&skill.name)?).await;
-            revoked = there.is_ok_and(|plugin| plugin.granted.is_none());
+            at_most = there.ok().filter(|plugin| plugin.granted.is_some()).and_then(|plugin| plugin.at_most);
         }
-        let forged = self.forge(cx, plugins, by, &files).await?;
+        let forged = self.forge_within(cx, plugins, by, at_most.as_ref(), &files).await?;
         if let Some(forged) = &forged {
             forged.expect_tested()?;
         }
-        let tests = forged.as_ref().map_or(Vec::new(), |forged| forged.tests.clone());
         let report = forged.as_ref().map(|forged| {
-            json!({ "tests": tests, "tools": forged.tools, "digest": forged.inspection.digest, "grant": forged.grant })
+            json!({
+                "tests": forged.tests, "tools": forged.tools, "digest": forged.inspection.digest, "grant": forged.grant,
+            })
         });
         let pending = self.rules.create == Policy::Ask;
         let plugin = match forged.as_ref().filter(|_| !pending) {
-            Some(forged) => {
-                let grant = (!revoked).then(|| forged.grant.clone());
-                Some(self.install(&actor, forged, grant).await?)
-            }
+            Some(forged) => Some(self.generation(forged, Some(forged.grant.clone())).await?),
             None => None,
         };
-        let new = NewSkill {
-            files,
-            created_by: Author::Animus,
-            origin,
-            pending,
-            plugin_generation: plugin.as_ref().map(|plugin| plugin.generation),
-            report,
-        };
+        let new = NewSkill { files, created_by: Author::Animus, origin, pending, plugin, report };
         let record = self.tenant.skill_put(&actor, new).await?;
-        let plugin = match plugin.filter(|plugin| plugin.state == PluginState::Serving) {
-            Some(plugin) => Some(Serving {
-                name: plugin.name,
-                tools: plugin.tools.into_iter().map(|tool| tool.name).collect(),
-                plugins: self.registry.refresh(&self.tenant, &self.ceiling).await?,
-            }),
-            None => None,
-        };
-        Ok(Created { record, tests, plugin })
+        tracing::debug!(skill = %record.name, version = record.version, "a skill is kept");
+        self.created(record).await
     }
 
-    async fn serving(&self, plugin: &PluginName, generation: u64) -> Result<Serving> {
+    async fn made(&self, effect: Origin) -> Result<Option<Created>> {
+        match self.tenant.skill_made(effect).await? {
+            Some(record) => self.created(record).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn serving(&self, plugin: &PluginName, generation: u64) -> Result<Arc<dyn PluginSet>> {
         let pins = json!({ plugin.as_str(): { "generation": generation } });
-        let plugins = self.registry.pinned(&self.tenant, &pins, &self.ceiling).await?;
-        let tools = plugins.tools().iter().map(|tool| tool.name.clone()).collect();
-        Ok(Serving { name: plugin.clone(), tools, plugins })
+        Ok(self.registry.pinned(&self.tenant, &pins, &self.ceiling).await?)
     }
 }
 
-/// What the source of every skill's plugin begins with.
-pub(crate) const SOURCE: &str = "skill:";
-
-/// Where the store says that a skill's plugin comes from.
-#[must_use]
-pub fn source(skill: &SkillName) -> String {
-    format!("{SOURCE}{skill}")
+/// Refuses the name of a plugin that ships, whether it is installed or not.
+fn expect_unshipped(skill: &SkillName) -> Result<()> {
+    if SHIPPED.contains(&skill.as_str()) {
+        return Err(Error::Conflict(format!(
+            "'{skill}' is the name of a plugin that ships with animus; give the skill another name"
+        )));
+    }
+    Ok(())
 }
 
 /// A skill's plugin has the skill's name.
@@ -364,21 +398,25 @@ fn grant_of(waiting: &SkillRecord, forged: &Forged) -> Result<Grant> {
     Ok(forged.grant.meet(&bound))
 }
 
-/// What of a skill's request its creator can give: all of it, or nothing.
-fn bounded(name: &PluginName, request: Grant, by: &Authority) -> Result<Grant> {
-    if let Err(beyond) = request.within(by.effective()) {
-        let denial = Denial {
-            who: name.to_string(),
-            capability: beyond.join(", "),
-            gate: Gate::Principal,
-            unlock: Unlock::AskOperator,
-            reason: None,
-            command: None,
-        };
-        return Err(denial.into());
+/// What of a skill's request its creator can give, and an operator left of the version before: all of it, or nothing.
+fn bounded(name: &PluginName, request: Grant, by: &Authority, at_most: Option<&Grant>) -> Result<Grant> {
+    let everything = Grant::everything();
+    let left = at_most.unwrap_or(&everything);
+    for (held, gate) in [(by.effective(), Gate::Principal), (left, Gate::Grant)] {
+        if let Err(beyond) = request.within(held) {
+            let denial = Denial {
+                who: name.to_string(),
+                capability: beyond.join(", "),
+                gate,
+                unlock: Unlock::AskOperator,
+                reason: None,
+                command: None,
+            };
+            return Err(denial.into());
+        }
     }
-    let limits = SomeLimits::all(by.limits().meet(Limits::default()));
-    Ok(Grant { limits, ..request.meet(by.effective()) })
+    let limits = SomeLimits::all(by.limits().meet(Limits::default())).meet(left.limits);
+    Ok(Grant { limits, ..request.meet(by.effective()).meet(left) })
 }
 
 /// Runs the skill's tests as the skill, each file by itself.

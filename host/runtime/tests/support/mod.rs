@@ -128,6 +128,7 @@ impl FakeTenant {
             source: "test".into(),
             state: if granted.is_some() { PluginState::Serving } else { PluginState::AwaitingGrant },
             granted,
+            at_most: None,
             tools: vec![Tool {
                 name: format!("{name}.{tool}"),
                 description: String::new(),
@@ -362,6 +363,9 @@ impl HookStates for FakeTenant {
 #[async_trait]
 impl Skills for FakeTenant {
     async fn skill_put(&self, _: &str, _: NewSkill) -> Result<SkillRecord> {
+        no()
+    }
+    async fn skill_made(&self, _: Origin) -> Result<Option<SkillRecord>> {
         no()
     }
     async fn skills(&self) -> Result<Vec<SkillRecord>> {

@@ -145,6 +145,7 @@ fn migrations() -> Migrator {
         (5, "memories", include_str!("../../../../migrations/postgres/0005_memories.sql")),
         (6, "hosts", include_str!("../../../../migrations/postgres/0006_hosts.sql")),
         (7, "hooks", include_str!("../../../../migrations/postgres/0007_hooks.sql")),
+        (8, "makings", include_str!("../../../../migrations/postgres/0008_makings.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

@@ -1,10 +1,10 @@
 //! Skills: versions, decisions on them, activations.
 
 use animus_core::{
-    Result,
+    Error, Result,
     id::{Digest, FocusId, WorkId},
-    skill::{Approvals, Author, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
-    store::Skills,
+    skill::{Approvals, Author, Decision, How, NewSkill, PLUGIN_SOURCE, SkillName, SkillRecord, SkillUse},
+    store::{Origin, Plugin, Skills},
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -16,9 +16,12 @@ use super::{
     pool::Tx,
     text::kept,
 };
-use crate::skills::{
-    KEPT, approvals, expect_approved, expect_few, expect_newest, expect_pending, expect_small, no_version, record,
-    usage,
+use crate::{
+    plugins::Grantor,
+    skills::{
+        KEPT, approvals, expect_approved, expect_few, expect_newest, expect_pending, expect_same, expect_small,
+        no_longer, no_version, record, usage,
+    },
 };
 
 /// Every version of the tenant `$1`, with whether it is the active one; the caller's condition follows.
@@ -86,17 +89,13 @@ impl Handle {
         expect_small(name, row.number("bytes")?)
     }
 
-    /// What every change ends with: what is counted, a new revision, the audit entry, the commit.
-    async fn skill_changed(
+    /// A new revision, and what counts in the totals.
+    async fn skills_counted(
         &self,
-        mut tx: Tx,
+        tx: &mut PgConnection,
         [auto, approved, rejected]: [bool; 3],
-        actor: &str,
-        action: &str,
-        name: &SkillName,
-        detail: Value,
+        what: &str,
     ) -> Result<()> {
-        let what = format!("record the change of the skill '{name}'");
         sqlx::query(
             "INSERT INTO skill_totals AS t (tenant, revision, auto, approved, rejected) VALUES ($1, 1, $2, $3, $4)
              ON CONFLICT (tenant) DO UPDATE SET
@@ -106,9 +105,70 @@ impl Handle {
         .bind(i64::from(auto))
         .bind(i64::from(approved))
         .bind(i64::from(rejected))
-        .execute(&mut *tx)
+        .execute(tx)
+        .await
+        .during(what)
+        .map(drop)
+    }
+
+    /// The version that an effect added, as this transaction sees it.
+    async fn made_in(&self, tx: &mut PgConnection, effect: Origin) -> Result<Option<SkillRecord>> {
+        let row = sqlx::query("SELECT name, version FROM skill_makings WHERE tenant = $1 AND focus = $2 AND seq = $3")
+            .bind(self.t())
+            .bind(effect.focus.to_string())
+            .bind(signed(effect.seq))
+            .fetch_optional(&mut *tx)
+            .await
+            .during(format_args!("look for what #{} of the focus {} made", effect.seq, effect.focus))?;
+        let Some(row) = row else { return Ok(None) };
+        let (name, version) = (row.parsed::<SkillName>("name")?, row.number("version")?);
+        match self.skill_in(tx, &name, Some(version)).await {
+            Err(Error::NotFound(_)) => Err(no_longer(effect, &name, version)),
+            found => found.map(Some),
+        }
+    }
+
+    /// Another generation of a plugin serves. Where it was compiled from a skill, its version is the active one from now on:
+    /// what agents read is what their calls do. Returns that version.
+    pub(super) async fn skill_follows(&self, tx: &mut PgConnection, plugin: &Plugin) -> Result<Option<u64>> {
+        if plugin.source.strip_prefix(PLUGIN_SOURCE) != Some(plugin.name.as_str()) {
+            return Ok(None);
+        }
+        let what = format!("activate the version of the skill '{}' that serves", plugin.name);
+        // A version without code has no part in this, whatever serves.
+        let row = sqlx::query(
+            "UPDATE skills SET active = found.version
+             FROM (SELECT max(version) AS version FROM skill_versions
+                   WHERE tenant = $1 AND name = $2 AND plugin_generation = $3 AND state = 'approved') AS found
+             WHERE tenant = $1 AND name = $2 AND found.version IS NOT NULL AND EXISTS (
+                 SELECT 1 FROM skill_versions AS v
+                 WHERE v.tenant = $1 AND v.name = $2 AND v.version = skills.active AND v.plugin_generation IS NOT NULL
+             )
+             RETURNING active",
+        )
+        .bind(self.t())
+        .bind(plugin.name.as_str())
+        .bind(signed(plugin.generation))
+        .fetch_optional(&mut *tx)
         .await
         .during(&what)?;
+        let Some(row) = row else { return Ok(None) };
+        self.skills_counted(tx, [false; 3], &what).await?;
+        row.number("active").map(Some)
+    }
+
+    /// What every change ends with: what is counted, a new revision, the audit entry, the commit.
+    async fn skill_changed(
+        &self,
+        mut tx: Tx,
+        counted: [bool; 3],
+        actor: &str,
+        action: &str,
+        name: &SkillName,
+        detail: Value,
+    ) -> Result<()> {
+        let what = format!("record the change of the skill '{name}'");
+        self.skills_counted(&mut tx, counted, &what).await?;
         self.record(&mut tx, actor, action, name.as_str(), &detail).await?;
         tx.commit().await.during(&what)
     }
@@ -125,11 +185,26 @@ impl Handle {
 impl Skills for Handle {
     async fn skill_put(&self, actor: &str, new: NewSkill) -> Result<SkillRecord> {
         let name = new.check()?;
-        let NewSkill { files, created_by, origin, pending, plugin_generation, report } = new;
+        let NewSkill { files, created_by, origin, pending, plugin, report } = new;
         let what = format!("store the skill '{name}'");
         let bytes = files.to_bytes();
         let digest = Digest::of(&bytes);
-        let mut tx = self.alone().await?;
+        let mut tx = self.tx().await?;
+        if let Some(plugin) = &plugin {
+            self.keep_artifact(&mut tx, plugin).await?;
+        }
+        self.lock(&mut tx).await?;
+        if let Some(effect) = origin.effect()
+            && let Some(made) = self.made_in(&mut tx, effect).await?
+        {
+            expect_same(effect, &made, digest)?;
+            return Ok(made);
+        }
+        let by = if created_by == Author::Animus { Grantor::Agent } else { Grantor::Operator };
+        let plugin_generation = match plugin {
+            Some(plugin) => Some(self.install_in(&mut tx, actor, plugin, by).await?.generation),
+            None => None,
+        };
         let row = sqlx::query(
             "INSERT INTO skills (tenant, name, newest) VALUES ($1, $2, 1)
              ON CONFLICT (tenant, name) DO UPDATE SET newest = skills.newest + 1
@@ -159,12 +234,28 @@ impl Skills for Handle {
         if !pending {
             self.set_active(&mut tx, &name, version).await?;
         }
+        if let Some(effect) = origin.effect() {
+            sqlx::query("INSERT INTO skill_makings VALUES ($1, $2, $3, $4, $5)")
+                .bind(self.t())
+                .bind(effect.focus.to_string())
+                .bind(signed(effect.seq))
+                .bind(name.as_str())
+                .bind(signed(version))
+                .execute(&mut *tx)
+                .await
+                .during(&what)?;
+        }
         sqlx::query(
             "DELETE FROM skill_versions
              WHERE tenant = $1 AND name = $2
              AND version IS DISTINCT FROM (SELECT active FROM skills WHERE tenant = $1 AND name = $2)
              AND version NOT IN (
                  SELECT version FROM skill_versions WHERE tenant = $1 AND name = $2 ORDER BY version DESC LIMIT $3
+             )
+             -- A rollback of the plugin leads to it.
+             AND NOT EXISTS (
+                 SELECT 1 FROM plugin_generations AS g
+                 WHERE g.tenant = $1 AND g.name = $2 AND g.generation = skill_versions.plugin_generation
              )",
         )
         .bind(self.t())
@@ -182,6 +273,11 @@ impl Skills for Handle {
         let auto = !pending && created_by == Author::Animus;
         self.skill_changed(tx, [auto, false, false], actor, "skill.put", &name, detail).await?;
         Ok(put)
+    }
+
+    async fn skill_made(&self, effect: Origin) -> Result<Option<SkillRecord>> {
+        let mut tx = self.tx().await?;
+        self.made_in(&mut tx, effect).await
     }
 
     async fn skills(&self) -> Result<Vec<SkillRecord>> {
@@ -223,23 +319,33 @@ impl Skills for Handle {
         decision: Decision,
         reason: &str,
     ) -> Result<SkillRecord> {
-        Decision::check_reason(reason)?;
+        decision.check(name, reason)?;
         let what = format!("{} version {version} of the skill '{name}'", decision.as_str());
-        let mut tx = self.alone().await?;
+        let mut tx = self.tx().await?;
+        if let Decision::Approve { plugin: Some(plugin) } = &decision {
+            self.keep_artifact(&mut tx, plugin).await?;
+        }
+        self.lock(&mut tx).await?;
         let before = self.skill_in(&mut tx, name, Some(version)).await?;
         expect_pending(&what, before.state)?;
         let active = self.active_in(&mut tx, name).await?;
+        let action = format!("skill.{}", decision.as_str());
         let (state, generation) = match decision {
-            Decision::Approve { plugin_generation } => {
+            Decision::Approve { plugin } => {
                 expect_newest(&what, version, active)?;
                 self.set_active(&mut tx, name, version).await?;
-                ("approved", plugin_generation)
+                let by = if before.created_by == Author::Animus { Grantor::Approver } else { Grantor::Operator };
+                let generation = match plugin {
+                    Some(plugin) => Some(self.install_in(&mut tx, actor, *plugin, by).await?.generation),
+                    None => None,
+                };
+                ("approved", generation)
             }
             Decision::Reject => ("rejected", None),
         };
         sqlx::query(
             "UPDATE skill_versions
-             SET state = $4, reason = $5, plugin_generation = coalesce($6::bigint, plugin_generation)
+             SET state = $4, reason = $5, plugin_generation = $6
              WHERE tenant = $1 AND name = $2 AND version = $3",
         )
         .bind(self.t())
@@ -257,7 +363,6 @@ impl Skills for Handle {
             "plugin-generation": after.plugin_generation,
         });
         let approved = state == "approved";
-        let action = format!("skill.{}", decision.as_str());
         self.skill_changed(tx, [false, approved, !approved], actor, &action, name, detail).await?;
         Ok(after)
     }

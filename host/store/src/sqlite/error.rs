@@ -1,6 +1,6 @@
 //! From the driver's errors to ours, and from rows to values.
 
-use std::fmt::Display;
+use std::{fmt::Display, sync::Arc};
 
 use animus_core::{Error, Result};
 use sqlx::{Row as _, sqlite::SqliteRow};
@@ -15,6 +15,12 @@ pub(super) trait During<T> {
 }
 
 impl<T> During<T> for Result<T, sqlx::Error> {
+    fn during(self, what: impl Display) -> Result<T> {
+        self.map_err(|e| explain(&what, &e))
+    }
+}
+
+impl<T> During<T> for Result<T, Arc<sqlx::Error>> {
     fn during(self, what: impl Display) -> Result<T> {
         self.map_err(|e| explain(&what, &e))
     }

@@ -7,7 +7,7 @@ use animus_core::{
     work::{Claim, Claimed, Disposal, FocusRecord, Host, Lease, Settlement, State, Work},
 };
 use serde_json::json;
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use sqlx::SqliteConnection;
 
 use super::{
     Handle,
@@ -19,20 +19,21 @@ use crate::{
     works::{after, beyond_takeover, cut_off, expect_end, expect_held, focus, lost, runs_in, until, work},
 };
 
-/// Running items whose lease has run out.
-const ABANDONED: &str = "SELECT works.* FROM focuses JOIN works ON works.tenant = ?1 AND works.id = focuses.work
-     WHERE focuses.tenant = ?1 AND focuses.ended_ms IS NULL AND focuses.lease_until_ms < ?2
-         AND works.state = 'running' AND works.disposal = 'queue' AND works.focus = focuses.id
-         AND works.faculty IN (SELECT value FROM json_each(?3))
-         AND works.id NOT IN (SELECT value FROM json_each(?4))
-     ORDER BY works.priority DESC, works.id LIMIT 1";
-
-/// Queued items whose time has come.
-const READY: &str = "SELECT * FROM works INDEXED BY works_ready
-     WHERE tenant = ?1 AND state = 'queued' AND disposal = 'queue' AND not_before_ms <= ?2
-         AND faculty IN (SELECT value FROM json_each(?3))
-         AND id NOT IN (SELECT value FROM json_each(?4))
-     ORDER BY priority DESC, id LIMIT 1";
+/// A running item whose lease has run out; where there is none, a queued one whose time has come.
+const NEXT: &str = "SELECT * FROM (
+         SELECT works.*, 1 AS lost FROM focuses JOIN works ON works.tenant = ?1 AND works.id = focuses.work
+         WHERE focuses.tenant = ?1 AND focuses.ended_ms IS NULL AND focuses.lease_until_ms < ?2
+             AND works.state = 'running' AND works.disposal = 'queue' AND works.focus = focuses.id
+             AND works.faculty IN (SELECT value FROM json_each(?3))
+             AND works.id NOT IN (SELECT value FROM json_each(?4))
+         ORDER BY works.priority DESC, works.id LIMIT 1)
+     UNION ALL SELECT * FROM (
+         SELECT *, 0 AS lost FROM works INDEXED BY works_ready
+         WHERE tenant = ?1 AND state = 'queued' AND disposal = 'queue' AND not_before_ms <= ?2
+             AND faculty IN (SELECT value FROM json_each(?3))
+             AND id NOT IN (SELECT value FROM json_each(?4))
+         ORDER BY priority DESC, id LIMIT 1)
+     LIMIT 1";
 
 impl Handle {
     /// The next item for a host, if there is one.
@@ -45,15 +46,16 @@ impl Handle {
         let mut tx = self.pool.write().await?;
         let mut settled = false;
         let claimed = loop {
-            if let Some(row) = self.next(&mut tx, ABANDONED, &faculties, &except).await? {
-                match self.take_over(&mut tx, work(&row)?, claim).await? {
-                    Some(claimed) => break Some(claimed),
-                    None => settled = true,
-                }
-            } else if let Some(row) = self.next(&mut tx, READY, &faculties, &except).await? {
-                break Some(self.begin(&mut tx, &work(&row)?, claim).await?);
-            } else {
-                break None;
+            let next = sqlx::query(NEXT).bind(self.t()).bind(now_ms()).bind(&faculties).bind(&except);
+            let next = next.fetch_optional(&mut *tx).await;
+            let Some(row) = next.during(what)? else { break None };
+            let next = work(&row)?;
+            if !row.flag("lost")? {
+                break Some(self.begin(&mut tx, &next, claim).await?);
+            }
+            match self.take_over(&mut tx, next, claim).await? {
+                Some(claimed) => break Some(claimed),
+                None => settled = true,
             }
         };
         if claimed.is_some() || settled {
@@ -61,17 +63,6 @@ impl Handle {
             self.pool.changed();
         }
         Ok(claimed)
-    }
-
-    async fn next(
-        &self,
-        tx: &mut SqliteConnection,
-        sql: &'static str,
-        faculties: &str,
-        except: &str,
-    ) -> Result<Option<SqliteRow>> {
-        let query = sqlx::query(sql).bind(self.t()).bind(now_ms()).bind(faculties).bind(except);
-        query.fetch_optional(tx).await.during("claim work")
     }
 
     /// Gives a focus that lost its host to another one. None for an item that was to be cancelled, or that has lost too many
@@ -112,8 +103,8 @@ impl Handle {
     }
 
     /// A new focus on a queued item.
-    async fn begin(&self, tx: &mut SqliteConnection, work: &Work, claim: &Claim) -> Result<Claimed> {
-        let what = format!("begin a focus on the work item {}", work.id);
+    async fn begin(&self, tx: &mut SqliteConnection, queued: &Work, claim: &Claim) -> Result<Claimed> {
+        let what = format!("begin a focus on the work item {}", queued.id);
         let (focus, now) = (FocusId::new(), now_ms());
         sqlx::query(
             "INSERT INTO focuses (tenant, id, work, token, lease_until_ms, host, plugins, started_ms)
@@ -121,7 +112,7 @@ impl Handle {
         )
         .bind(self.t())
         .bind(focus.to_string())
-        .bind(work.id.to_string())
+        .bind(queued.id.to_string())
         .bind(until(claim.lease_ms))
         .bind(claim.host.to_string())
         .bind(to_json(&claim.plugins)?)
@@ -129,19 +120,19 @@ impl Handle {
         .execute(&mut *tx)
         .await
         .during(&what)?;
-        sqlx::query(
+        let row = sqlx::query(
             "UPDATE works SET state = 'running', attempts = attempts + 1, takeovers = 0, focus = ?3, updated_ms = ?4
-             WHERE tenant = ?1 AND id = ?2",
+             WHERE tenant = ?1 AND id = ?2 RETURNING *",
         )
         .bind(self.t())
-        .bind(work.id.to_string())
+        .bind(queued.id.to_string())
         .bind(focus.to_string())
         .bind(now)
-        .execute(&mut *tx)
+        .fetch_one(tx)
         .await
         .during(&what)?;
         Ok(Claimed {
-            work: self.work_in(tx, work.id).await?,
+            work: work(&row)?,
             lease: Lease { focus, token: 1 },
             plugins: claim.plugins.clone(),
             began_ms: u64::try_from(now).unwrap_or_default(),
@@ -197,8 +188,7 @@ impl Handle {
             return Err(lost(lease));
         }
         let (to, not_before) = after(&work, to, &settlement);
-        self.settle(&mut tx, &work, focus, to, &settlement, not_before).await?;
-        let work = self.work_in(&mut tx, work.id).await?;
+        let work = self.settle(&mut tx, &work, focus, to, &settlement, not_before).await?;
         tx.commit().await.during(format_args!("end the focus {focus}"))?;
         self.pool.changed();
         Ok(work)
@@ -208,12 +198,12 @@ impl Handle {
     async fn settle(
         &self,
         tx: &mut SqliteConnection,
-        work: &Work,
+        running: &Work,
         focus: FocusId,
         to: State,
         settlement: &Settlement,
         not_before_ms: u64,
-    ) -> Result<()> {
+    ) -> Result<Work> {
         let what = format!("end the focus {focus}");
         let now = now_ms();
         sqlx::query("UPDATE focuses SET ended_ms = ?3 WHERE tenant = ?1 AND id = ?2")
@@ -223,24 +213,24 @@ impl Handle {
             .execute(&mut *tx)
             .await
             .during(&what)?;
-        sqlx::query(
+        let row = sqlx::query(
             "UPDATE works SET state = ?3, outcome = ?4, error = ?5, tokens = ?6, cost_microusd = ?7, not_before_ms = ?8,
                  cancelling = 0, updated_ms = ?9
-             WHERE tenant = ?1 AND id = ?2",
+             WHERE tenant = ?1 AND id = ?2 RETURNING *",
         )
         .bind(self.t())
-        .bind(work.id.to_string())
+        .bind(running.id.to_string())
         .bind(to.as_str())
         .bind(settlement.outcome.as_ref().map(to_json).transpose()?)
         .bind(settlement.error.as_ref().map(to_json).transpose()?)
-        .bind(signed(work.tokens.saturating_add(settlement.tokens)))
-        .bind(signed(work.cost_microusd.saturating_add(settlement.cost_microusd)))
+        .bind(signed(running.tokens.saturating_add(settlement.tokens)))
+        .bind(signed(running.cost_microusd.saturating_add(settlement.cost_microusd)))
         .bind(signed(not_before_ms))
         .bind(now)
-        .execute(tx)
+        .fetch_one(tx)
         .await
         .during(&what)?;
-        Ok(())
+        work(&row)
     }
 
     pub(super) async fn release(&self, lease: Lease) -> Result<()> {

@@ -18,6 +18,7 @@ mod secrets;
 mod skills;
 mod watch;
 mod works;
+mod writer;
 
 use std::{path::Path, sync::Arc};
 
@@ -151,7 +152,7 @@ impl Store for Sqlite {
         let mut tx = self.pool.write().await?;
         let row = sqlx::query("SELECT max(version) AS schema FROM _sqlx_migrations").fetch_one(&mut *tx).await;
         let schema = signed(row.during(&what)?.number("schema")?);
-        tx.rollback().await.during(&what)?;
+        drop(tx);
         Ok(StoreHealth { backend: "sqlite".into(), location, schema })
     }
 }

@@ -6,18 +6,22 @@ use animus_core::{
     Error, Result,
     grant::Grant,
     id::{Digest, PluginName},
+    skill::PLUGIN_SOURCE,
     store::{Generation, MAX_FAULTS, NewGeneration, Plugin, PluginFault, Plugins},
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sqlx::{Sqlite as Driver, SqliteConnection, Transaction};
+use sqlx::SqliteConnection;
 
 use super::{
     Handle,
     error::{Columns as _, During as _, json as to_json, missing, signed},
     now_ms,
+    writer::Write,
 };
-use crate::plugins::{KEPT, fault, generation, head, installed, intact, no_goal, plugin, requests};
+use crate::plugins::{
+    Grantor, KEPT, expect_from, fault, generation, granting, head, installed, intact, left, no_goal, plugin, requests,
+};
 
 impl Handle {
     /// The serving generation, as this transaction sees it.
@@ -34,10 +38,24 @@ impl Handle {
         plugin(&row.ok_or_else(|| missing("plugin", format_args!("'{name}'")))?)
     }
 
-    /// What every change ends with: a new revision, the audit entry, the commit.
-    async fn changed(
+    /// The same; none where there is no such plugin.
+    async fn plugin_if_any(&self, tx: &mut SqliteConnection, name: &PluginName) -> Result<Option<Plugin>> {
+        match self.plugin_in(tx, name).await {
+            Err(Error::NotFound(_)) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
+    /// What every change ends with: its note, the commit.
+    async fn changed(&self, mut tx: Write, actor: &str, action: &str, name: &PluginName, detail: Value) -> Result<()> {
+        self.plugin_noted(&mut tx, actor, action, name, detail).await?;
+        tx.commit().await.during(format_args!("record the change of the plugin '{name}'"))
+    }
+
+    /// A new revision, and the audit entry.
+    async fn plugin_noted(
         &self,
-        mut tx: Transaction<'static, Driver>,
+        tx: &mut SqliteConnection,
         actor: &str,
         action: &str,
         name: &PluginName,
@@ -49,15 +67,22 @@ impl Handle {
             .execute(&mut *tx)
             .await
             .during(&what)?;
-        self.record(&mut tx, actor, action, name.as_str(), &detail).await?;
-        tx.commit().await.during(&what)
+        self.record(tx, actor, action, name.as_str(), &detail).await
     }
 
-    async fn set_grant(&self, tx: &mut SqliteConnection, name: &PluginName, grant: Option<&Grant>) -> Result<()> {
-        sqlx::query("UPDATE plugins SET granted = ?3 WHERE tenant = ?1 AND name = ?2")
+    /// Sets what a plugin is granted, and the most that agents get of it later.
+    async fn set_grant(
+        &self,
+        tx: &mut SqliteConnection,
+        name: &PluginName,
+        grant: Option<&Grant>,
+        at_most: Option<&Grant>,
+    ) -> Result<()> {
+        sqlx::query("UPDATE plugins SET granted = ?3, at_most = ?4 WHERE tenant = ?1 AND name = ?2")
             .bind(self.t())
             .bind(name.as_str())
             .bind(grant.map(to_json).transpose()?)
+            .bind(at_most.map(to_json).transpose()?)
             .execute(tx)
             .await
             .during(format_args!("change the grant of the plugin '{name}'"))?;
@@ -101,6 +126,69 @@ impl Handle {
         Ok(())
     }
 
+    /// Adds a generation and has it serve. A skill's is refused where another plugin has its name.
+    pub(super) async fn install_in(
+        &self,
+        tx: &mut SqliteConnection,
+        actor: &str,
+        new: NewGeneration,
+        by: Grantor,
+    ) -> Result<Plugin> {
+        let NewGeneration { name, wasm, version, manifest, source, tools, is_faculty, is_interpreter, is_hook, grant } =
+            new;
+        let what = format!("install the plugin '{name}'");
+        let requests = requests(&manifest)?;
+        let digest = Digest::of(&wasm);
+        let before = self.plugin_if_any(tx, &name).await?;
+        if source.starts_with(PLUGIN_SOURCE) {
+            expect_from(&source, before.as_ref())?;
+        }
+        sqlx::query("INSERT INTO artifacts VALUES (?1, ?2) ON CONFLICT (digest) DO NOTHING")
+            .bind(digest.to_string())
+            .bind(&*wasm)
+            .execute(&mut *tx)
+            .await
+            .during(&what)?;
+        // Refers to the generation that the next statement adds.
+        let row = sqlx::query(
+            "INSERT INTO plugins (tenant, name, generation) VALUES (?1, ?2, 1)
+             ON CONFLICT (tenant, name) DO UPDATE SET generation = 1 + (
+                 SELECT max(generation) FROM plugin_generations WHERE tenant = ?1 AND name = ?2
+             )
+             RETURNING generation",
+        )
+        .bind(self.t())
+        .bind(name.as_str())
+        .fetch_one(&mut *tx)
+        .await
+        .during(&what)?;
+        sqlx::query("INSERT INTO plugin_generations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")
+            .bind(self.t())
+            .bind(name.as_str())
+            .bind(signed(row.number("generation")?))
+            .bind(digest.to_string())
+            .bind(version)
+            .bind(manifest)
+            .bind(&source)
+            .bind(requests)
+            .bind(to_json(&tools)?)
+            .bind(is_faculty)
+            .bind(now_ms())
+            .bind(is_interpreter)
+            .bind(is_hook)
+            .execute(&mut *tx)
+            .await
+            .during(&what)?;
+        if let Some((grant, at_most)) = granting(by, before.as_ref(), grant) {
+            self.set_grant(tx, &name, Some(&grant), at_most.as_ref()).await?;
+        }
+        self.forget_fault(tx, &source).await.during(&what)?;
+        self.prune(tx, &name).await.during(&what)?;
+        let plugin = self.plugin_in(tx, &name).await?;
+        self.plugin_noted(tx, actor, "plugin.install", &name, installed(&plugin)).await?;
+        Ok(plugin)
+    }
+
     async fn forget_fault(&self, tx: &mut SqliteConnection, source: &str) -> Result<(), sqlx::Error> {
         sqlx::query("DELETE FROM plugin_faults WHERE tenant = ?1 AND source = ?2")
             .bind(self.t())
@@ -140,55 +228,10 @@ async fn drop_unused_artifacts(tx: &mut SqliteConnection) -> Result<(), sqlx::Er
 #[async_trait]
 impl Plugins for Handle {
     async fn plugin_install(&self, actor: &str, new: NewGeneration) -> Result<Plugin> {
-        let NewGeneration { name, wasm, version, manifest, source, tools, is_faculty, is_interpreter, is_hook, grant } =
-            new;
-        let what = format!("install the plugin '{name}'");
-        let requests = requests(&manifest)?;
-        let digest = Digest::of(&wasm);
+        let what = format!("install the plugin '{}'", new.name);
         let mut tx = self.pool.write().await?;
-        sqlx::query("INSERT INTO artifacts VALUES (?1, ?2) ON CONFLICT (digest) DO NOTHING")
-            .bind(digest.to_string())
-            .bind(&*wasm)
-            .execute(&mut *tx)
-            .await
-            .during(&what)?;
-        // Refers to the generation that the next statement adds.
-        let row = sqlx::query(
-            "INSERT INTO plugins (tenant, name, generation) VALUES (?1, ?2, 1)
-             ON CONFLICT (tenant, name) DO UPDATE SET generation = 1 + (
-                 SELECT max(generation) FROM plugin_generations WHERE tenant = ?1 AND name = ?2
-             )
-             RETURNING generation",
-        )
-        .bind(self.t())
-        .bind(name.as_str())
-        .fetch_one(&mut *tx)
-        .await
-        .during(&what)?;
-        sqlx::query("INSERT INTO plugin_generations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")
-            .bind(self.t())
-            .bind(name.as_str())
-            .bind(signed(row.number("generation")?))
-            .bind(digest.to_string())
-            .bind(version)
-            .bind(manifest)
-            .bind(&source)
-            .bind(requests)
-            .bind(to_json(&tools)?)
-            .bind(is_faculty)
-            .bind(now_ms())
-            .bind(is_interpreter)
-            .bind(is_hook)
-            .execute(&mut *tx)
-            .await
-            .during(&what)?;
-        if let Some(grant) = &grant {
-            self.set_grant(&mut tx, &name, Some(grant)).await?;
-        }
-        self.forget_fault(&mut tx, &source).await.during(&what)?;
-        self.prune(&mut tx, &name).await.during(&what)?;
-        let plugin = self.plugin_in(&mut tx, &name).await?;
-        self.changed(tx, actor, "plugin.install", &name, installed(&plugin)).await?;
+        let plugin = self.install_in(&mut tx, actor, new, Grantor::Operator).await?;
+        tx.commit().await.during(what)?;
         Ok(plugin)
     }
 
@@ -210,7 +253,7 @@ impl Plugins for Handle {
 
     async fn plugin_at(&self, name: &PluginName, generation: u64) -> Result<Plugin> {
         let row = sqlx::query(
-            "SELECT g.*, p.granted FROM plugin_generations AS g JOIN plugins AS p USING (tenant, name)
+            "SELECT g.*, p.granted, p.at_most FROM plugin_generations AS g JOIN plugins AS p USING (tenant, name)
              WHERE tenant = ?1 AND name = ?2 AND g.generation = ?3",
         )
         .bind(self.t())
@@ -243,7 +286,8 @@ impl Plugins for Handle {
     async fn plugin_grant(&self, actor: &str, name: &PluginName, grant: Option<Grant>) -> Result<Plugin> {
         let mut tx = self.pool.write().await?;
         let before = self.plugin_in(&mut tx, name).await?;
-        self.set_grant(&mut tx, name, grant.as_ref()).await?;
+        let at_most = left(&before, grant.as_ref());
+        self.set_grant(&mut tx, name, grant.as_ref(), at_most.as_ref()).await?;
         let plugin = self.plugin_in(&mut tx, name).await?;
         let action = if grant.is_some() { "plugin.grant" } else { "plugin.revoke" };
         self.changed(tx, actor, action, name, json!({ "before": before.granted, "granted": grant })).await?;
@@ -268,7 +312,8 @@ impl Plugins for Handle {
             .await
             .during(&what)?;
         let plugin = self.plugin_in(&mut tx, name).await?;
-        let detail = json!({ "from": serving, "generation": target, "digest": plugin.digest });
+        let skill = self.skill_follows(&mut tx, &plugin).await?;
+        let detail = json!({ "from": serving, "generation": target, "digest": plugin.digest, "skill-version": skill });
         self.changed(tx, actor, "plugin.rollback", name, detail).await?;
         Ok(plugin)
     }
@@ -291,6 +336,13 @@ impl Plugins for Handle {
             .await
             .during(&what)?;
         drop_unused_artifacts(&mut tx).await.during(&what)?;
+        // Numbers begin anew, should a plugin of this name come again.
+        sqlx::query("UPDATE skill_versions SET plugin_generation = NULL WHERE tenant = ?1 AND name = ?2")
+            .bind(self.t())
+            .bind(name.as_str())
+            .execute(&mut *tx)
+            .await
+            .during(&what)?;
         let detail = json!({ "generation": before.generation, "digest": before.digest, "granted": before.granted });
         self.changed(tx, actor, "plugin.remove", name, detail).await
     }
@@ -390,7 +442,10 @@ impl Plugins for Handle {
         self.serve(&mut tx, name, goal).await?;
         let plugin = self.plugin_in(&mut tx, name).await?;
         let why = head(why);
-        let detail = json!({ "from": generation, "generation": goal, "digest": plugin.digest, "why": why });
+        let skill = self.skill_follows(&mut tx, &plugin).await?;
+        let detail = json!({
+            "from": generation, "generation": goal, "digest": plugin.digest, "why": why, "skill-version": skill,
+        });
         self.changed(tx, actor, "plugin.rollback", name, detail).await?;
         Ok(Some(plugin))
     }

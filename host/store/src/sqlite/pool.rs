@@ -8,14 +8,17 @@ use std::{
 
 use animus_core::{Error, Result};
 use sqlx::{
-    ConnectOptions as _, SqlSafeStr as _, Sqlite as Driver, SqlitePool, Transaction,
+    ConnectOptions as _, Connection as _, SqlSafeStr as _, Sqlite as Driver, SqliteConnection, SqlitePool, Transaction,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use tokio::sync::watch;
 
-use super::error::{During as _, is_busy};
+use super::{
+    error::{During as _, is_busy},
+    writer::{Write, Writer},
+};
 
 /// How long a writer waits for another process. A transaction here takes milliseconds; one that lasts longer is a
 /// checkpoint of a large file or a stopped process.
@@ -25,18 +28,20 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// How long a call waits for a connection of its own process, behind at most as many calls as foci run.
 const QUEUE: Duration = Duration::from_secs(30);
 const READERS: u32 = 4;
+/// So many rows the connection's thread finds before it waits for them to be taken: each wait costs two changes of threads.
+const ROWS: usize = 512;
 /// The log grows with the largest transaction (an artifact of tens of megabytes) and would stay so; this trims it.
 const WAL_BYTES: u32 = 16 << 20;
 
 /// Transactions that write, one at a time; reads, many at a time, each on the newest committed state.
 ///
-/// Two walls keep writers apart: within the process there is one writing connection, for which calls queue in order;
-/// between processes, every writing transaction begins with `BEGIN IMMEDIATE`, which waits up to [`BUSY`]. (A deferred
+/// Two walls keep writers apart: within the process there is one writing connection, for which calls queue in order
+/// ([`Writer`]); between processes, every writing transaction begins with `BEGIN IMMEDIATE`, which waits up to [`BUSY`]. (A deferred
 /// one that reads first and then writes fails at once when another wrote in between.)
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     path: PathBuf,
-    writer: SqlitePool,
+    writer: Writer,
     readers: SqlitePool,
     /// Grows with every change of work that this process makes.
     changes: Arc<watch::Sender<u64>>,
@@ -51,6 +56,7 @@ impl Pool {
             .filename(path)
             .disable_statement_logging()
             .busy_timeout(BUSY)
+            .row_buffer_size(ROWS)
             .foreign_keys(true);
         let writing = options
             .clone()
@@ -62,26 +68,26 @@ impl Pool {
             // What is deleted is overwritten, so that what was forgotten cannot be found in the file.
             .pragma("secure_delete", "ON")
             .pragma("journal_size_limit", WAL_BYTES.to_string());
-        let pool = || {
-            SqlitePoolOptions::new()
-                .acquire_timeout(QUEUE)
-                .idle_timeout(None)
-                .max_lifetime(None)
-                .test_before_acquire(false)
-        };
         let what = format!("open the store {place}");
         // Only one process at a time can make a new file one with a write-ahead log, and SQLite does not wait for that.
         let end = Instant::now() + BUSY;
-        let writer = loop {
-            match pool().max_connections(1).connect_with(writing.clone()).await {
+        let mut writer = loop {
+            match writing.connect().await {
                 Err(e) if is_busy(&e) && Instant::now() < end => tokio::time::sleep(AGAIN).await,
                 opened => break opened.during(&what)?,
             }
         };
-        migrate(&writer, path).await?;
+        migrate(&mut writer, path).await?;
         let reading = options.pragma("query_only", "ON");
-        let readers = pool().max_connections(READERS).connect_with(reading).await.during(&what)?;
-        Ok(Self { path: path.to_owned(), writer, readers, changes: Arc::default() })
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(QUEUE)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_with(reading);
+        let readers = readers.await.during(&what)?;
+        Ok(Self { path: path.to_owned(), writer: Writer::new(writer), readers, changes: Arc::default() })
     }
 
     /// Where the file is.
@@ -101,8 +107,8 @@ impl Pool {
     }
 
     /// A transaction that may write; dropped, it leaves no trace. Never ask for a second one while holding one.
-    pub(super) async fn write(&self) -> Result<Transaction<'static, Driver>> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.during("begin a transaction")
+    pub(super) async fn write(&self) -> Result<Write> {
+        self.writer.begin().await.during("begin a transaction")
     }
 
     /// Tells the watches of this process that work has changed.
@@ -118,8 +124,10 @@ impl Pool {
     /// Moves everything from the write-ahead log to the file and empties the log, so that no old page stays in it.
     /// False when that cannot be now, for example because somebody reads.
     pub(super) async fn checkpoint(&self) -> bool {
-        let busy = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.writer).await;
-        matches!(busy, Ok(0))
+        let emptied = self.writer.idle(async |connection| {
+            sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await
+        });
+        matches!(emptied.await, Ok(0))
     }
 }
 
@@ -141,6 +149,7 @@ fn migrations() -> Migrator {
         (6, "memories", include_str!("../../../../migrations/sqlite/0006_memories.sql")),
         (7, "hooks", include_str!("../../../../migrations/sqlite/0007_hooks.sql")),
         (8, "hosts", include_str!("../../../../migrations/sqlite/0008_hosts.sql")),
+        (9, "makings", include_str!("../../../../migrations/sqlite/0009_makings.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
@@ -149,16 +158,16 @@ fn migrations() -> Migrator {
 }
 
 /// The newest migration that was applied; none in a new file.
-async fn schema(tx: &mut Transaction<'static, Driver>) -> Option<i64> {
+async fn schema(tx: &mut Transaction<'_, Driver>) -> Option<i64> {
     sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(&mut **tx).await.ok()
 }
 
 /// All in one transaction that holds the write lock from its start: processes that open a new file together migrate it
 /// once.
-async fn migrate(writer: &SqlitePool, path: &Path) -> Result<()> {
+async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<()> {
     let place = path.display();
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
-        .fetch_one(writer)
+        .fetch_one(&mut *writer)
         .await
         .during(format_args!("open the store {place}"))?;
     if mode != "wal" {
@@ -169,7 +178,7 @@ async fn migrate(writer: &SqlitePool, path: &Path) -> Result<()> {
     let opening = format!("bring the store {place} up to date");
     // A table whose checks change is made anew, and dropping the old one would take along what refers to it. The pragma is
     // ignored inside a transaction, and there is one writing connection.
-    sqlx::query("PRAGMA foreign_keys = OFF").execute(writer).await.during(&opening)?;
+    sqlx::query("PRAGMA foreign_keys = OFF").execute(&mut *writer).await.during(&opening)?;
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.during(&opening)?;
     let before = schema(&mut tx).await;
     match migrations().run_direct(None, &mut *tx, false).await {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     fusion::{self, Fused},
-    vectors::{Probe, RESCORED},
+    vectors::{Probe, rescored},
 };
 
 /// Of a longer query these words count: each is a search of its own, and a model may hand in a whole page.
@@ -136,19 +136,19 @@ impl Handle {
         let depth = usize::try_from(depth).unwrap_or(usize::MAX);
         let vectors = self.vectors(tx, space, now).await?;
         let left_out = now.memories.saturating_sub(vectors.len());
-        let probe = Probe::new(embedding.vector());
+        let (probe, some) = (Probe::new(embedding.vector()), rescored(depth));
         let docs = if query.takes_all() {
-            self.nearest(tx, vectors, &probe, None, RESCORED).await?.1
+            self.nearest(tx, vectors, &probe, None, some).await?.1
         } else {
             let (vectors, tried) = self.nearest(tx, vectors, &probe, None, TRIED).await?;
             let mut passing = self.passing(tx, query, Some(&tried)).await?;
             if passing.len() < depth && tried.len() == TRIED {
                 let all = self.passing(tx, query, None).await?;
-                passing = self.nearest(tx, vectors, &probe, Some(all), RESCORED).await?.1;
+                passing = self.nearest(tx, vectors, &probe, Some(all), some).await?.1;
             }
             passing
         };
-        let best = docs.get(..RESCORED).unwrap_or(&docs);
+        let best = docs.get(..some).unwrap_or(&docs);
         let mut compared = self.compared(tx, embedding, best).await?;
         compared.retain(|(_, similarity)| *similarity > embedding.noise());
         compared.sort_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));

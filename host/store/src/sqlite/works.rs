@@ -42,7 +42,7 @@ impl Handle {
         row.during("look for the same work")?.as_ref().map(work).transpose()
     }
 
-    async fn insert(&self, tx: &mut SqliteConnection, new: &NewWork, merged_into: Option<WorkId>) -> Result<WorkId> {
+    async fn insert(&self, tx: &mut SqliteConnection, new: &NewWork, merged_into: Option<WorkId>) -> Result<Work> {
         let what = "submit a work item";
         let depth = match new.parent {
             Some(parent) => depth_below(&self.work_in(tx, parent).await?)?,
@@ -50,12 +50,13 @@ impl Handle {
         };
         let (id, now) = (WorkId::new(), now_ms());
         let state = if merged_into.is_some() { State::Merged } else { State::Queued };
-        sqlx::query(
+        let row = sqlx::query(
             "INSERT INTO works (
                  tenant, id, faculty, source, instruction, params, state, disposal, dedup_key, idempotency_key, merged_into,
                  priority, max_attempts, not_before_ms, parent, depth, cap, allowance, workspace, trace, created_ms,
                  updated_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?21)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?21)
+             RETURNING *",
         )
         .bind(self.t())
         .bind(id.to_string())
@@ -78,10 +79,10 @@ impl Handle {
         .bind(&new.workspace)
         .bind(&new.trace)
         .bind(now)
-        .execute(tx)
+        .fetch_one(tx)
         .await
         .during(what)?;
-        Ok(id)
+        work(&row)
     }
 
     async fn submit(&self, new: NewWork) -> Result<Submitted> {
@@ -106,10 +107,10 @@ impl Handle {
             Some(key) => self.find(&mut tx, ALIKE, [&new.faculty, key]).await?,
             None => None,
         };
-        let id = self.insert(&mut tx, &new, same.as_ref().map(|work| work.id)).await?;
+        let item = self.insert(&mut tx, &new, same.as_ref().map(|work| work.id)).await?;
         let submitted = match same {
-            Some(work) => Submitted { work, how: Submission::Merged { item: id } },
-            None => Submitted { work: self.work_in(&mut tx, id).await?, how: Submission::Created },
+            Some(work) => Submitted { work, how: Submission::Merged { item: item.id } },
+            None => Submitted { work: item, how: Submission::Created },
         };
         tx.commit().await.during("submit a work item")?;
         self.pool.changed();

@@ -2,6 +2,7 @@
 //! for the fact that it proves; [`suite`] makes a test of each for one back end.
 
 pub(crate) mod audit;
+pub(crate) mod compiled;
 pub(crate) mod events;
 pub(crate) mod hooks;
 pub(crate) mod journal;
@@ -164,6 +165,17 @@ macro_rules! suite {
                 every_change_of_a_skill_raises_the_revision_and_is_audited
                 a_failed_change_of_a_skill_changes_nothing
                 skills_of_another_tenant_are_out_of_reach
+            }
+            compiled {
+                a_version_and_its_plugin_are_stored_together_or_not_at_all
+                an_effect_makes_one_version_however_often_it_is_repeated
+                of_many_who_repeat_an_effect_at_once_one_makes_it
+                an_approval_installs_what_it_approves
+                what_serves_is_what_is_read
+                a_version_that_a_rollback_leads_to_is_kept
+                a_removed_plugin_leaves_the_text_without_tools
+                what_an_operator_took_back_stays_so_whatever_version_follows
+                an_approval_gives_nothing_back_that_was_narrowed
             }
             secrets {
                 a_secret_reads_back_and_is_replaced

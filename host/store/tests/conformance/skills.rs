@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{begun, class, submitted, tenant, two_tenants};
 
-const APPROVE: Decision = Decision::Approve { plugin_generation: None };
+const APPROVE: Decision = Decision::Approve { plugin: None };
 
 fn name() -> SkillName {
     named("check-in")
@@ -37,9 +37,9 @@ fn version(n: u32) -> NewSkill {
     NewSkill {
         files: files(&name(), n, 0),
         created_by: Author::Animus,
-        origin: SkillOrigin { work: None, focus: None, findings: vec![format!("finding {n}")] },
+        origin: SkillOrigin { findings: vec![format!("finding {n}")], ..SkillOrigin::default() },
         pending: false,
-        plugin_generation: None,
+        plugin: None,
         report: Some(json!({ "passed": n })),
     }
 }
@@ -60,12 +60,12 @@ async fn states(tenant: &Arc<dyn Tenant>) -> Vec<(u64, SkillState)> {
 pub(crate) async fn a_version_is_active_at_once_or_waits(store: Arc<dyn Store>) {
     let tenant = tenant(&store, "local").await;
     let (work, focus) = begun(&tenant).await;
-    let origin = SkillOrigin { work: Some(work), focus: Some(focus), findings: vec!["é".into()] };
-    let new = NewSkill { origin, plugin_generation: Some(7), ..version(1) };
+    let origin = SkillOrigin { work: Some(work), focus: Some(focus), seq: None, findings: vec!["é".into()] };
+    let new = NewSkill { origin, ..version(1) };
     let active = put(&tenant, new.clone()).await;
     assert_eq!((active.version, active.state, active.created_by), (1, SkillState::Active, Author::Animus));
     assert_eq!((&active.files, active.digest), (&new.files, new.files.digest()));
-    assert_eq!((&active.origin, &active.report, active.plugin_generation), (&new.origin, &new.report, Some(7)));
+    assert_eq!((&active.origin, &active.report, active.plugin_generation), (&new.origin, &new.report, None));
     assert_eq!((active.reason.as_deref(), active.at_ms > 0), (None, true));
     assert_eq!(tenant.skill(&name(), None).await.unwrap(), active);
     assert_eq!(tenant.skills().await.unwrap(), [active]);
@@ -98,9 +98,8 @@ pub(crate) async fn an_approved_version_takes_the_place_of_the_active_one(store:
     put(&tenant, version(1)).await;
     put(&tenant, waiting(2)).await;
     assert_eq!(tenant.skill(&name(), None).await.unwrap().version, 1);
-    let decision = Decision::Approve { plugin_generation: Some(4) };
-    let approved = tenant.skill_decide("operator", &name(), 2, decision, "reads well").await.unwrap();
-    assert_eq!((approved.version, approved.state, approved.plugin_generation), (2, SkillState::Active, Some(4)));
+    let approved = tenant.skill_decide("operator", &name(), 2, APPROVE, "reads well").await.unwrap();
+    assert_eq!((approved.version, approved.state, approved.plugin_generation), (2, SkillState::Active, None));
     assert_eq!(approved.reason.as_deref(), Some("reads well"));
     assert_eq!(tenant.skills().await.unwrap(), [approved]);
     assert_eq!(tenant.skill_pending().await.unwrap(), []);

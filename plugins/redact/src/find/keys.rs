@@ -85,18 +85,16 @@ pub(super) fn vendors(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     // Everything that a key or its prefix may have in it.
     for run in runs(text, |b| is_word(b) || b == b'-' || b == b'_' || b == b'.') {
-        let token = text.get(run.clone()).unwrap_or_default();
-        for (prefix, also, fewest) in VENDORS {
-            for (at, _) in token.match_indices(prefix) {
-                // Only where a word begins.
-                let before = at.checked_sub(1).and_then(|before| token.as_bytes().get(before));
-                if before.is_some_and(|b| is_word(*b) || *b == b'_' || *b == b'-') {
-                    continue;
-                }
-                let tail = token.get(at + prefix.len()..).unwrap_or_default();
-                let length = tail.bytes().take(LONGEST).take_while(|b| is_word(*b) || also.contains(b)).count();
+        let token = text.get(run.clone()).unwrap_or_default().as_bytes();
+        // Only where a word begins: at the start, and behind a full stop.
+        let begins = |at: &usize| at.checked_sub(1).is_none_or(|before| token.get(before) == Some(&b'.'));
+        for at in (0..token.len()).filter(begins) {
+            let word = token.get(at..).unwrap_or_default();
+            for (prefix, also, fewest) in VENDORS {
+                let Some(tail) = word.strip_prefix(prefix.as_bytes()) else { continue };
+                let length = tail.iter().take(LONGEST).take_while(|b| is_word(**b) || also.contains(b)).count();
                 let tail = tail.get(..length).unwrap_or_default();
-                let mixed = tail.bytes().any(|b| b.is_ascii_digit()) && tail.bytes().any(|b| b.is_ascii_alphabetic());
+                let mixed = tail.iter().any(u8::is_ascii_digit) && tail.iter().any(u8::is_ascii_alphabetic);
                 if length >= *fewest && mixed {
                     let start = run.start + at;
                     found.push(start..start + prefix.len() + length);
@@ -129,10 +127,17 @@ pub(super) fn aws(text: &str) -> Vec<Range<usize>> {
 pub(super) fn jwt(text: &str) -> Vec<Range<usize>> {
     let is = |run: &Range<usize>| {
         let token = text.get(run.clone()).unwrap_or_default();
-        let parts: Vec<_> = token.split('.').collect();
-        matches!(parts.as_slice(), [head, claims, signature]
-            if head.starts_with("eyJ") && claims.starts_with("eyJ")
-                && head.len() >= 10 && claims.len() >= 10 && signature.len() >= 10)
+        let mut parts = token.split('.');
+        let (Some(head), Some(claims), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return false;
+        };
+        head.starts_with("eyJ")
+            && claims.starts_with("eyJ")
+            && head.len() >= 10
+            && claims.len() >= 10
+            && signature.len() >= 10
     };
     let tokens = runs(text, |b| is_word(b) || b == b'-' || b == b'_' || b == b'.');
     // A full stop may end the sentence.
@@ -176,13 +181,6 @@ pub(super) fn credentials(text: &str) -> Vec<Range<usize>> {
 fn values<'t>(text: &'t str, is_name: impl Fn(&str) -> bool + 't) -> impl Iterator<Item = Range<usize>> + 't {
     let names = runs(text, |b| is_word(b) || b == b'_' || b == b'-');
     names.filter_map(move |run| {
-        // All of it is ASCII.
-        let name = text.get(run.end.saturating_sub(LONGEST_NAME).max(run.start)..run.end)?;
-        let words: Vec<String> = name.split(['_', '-']).map(str::to_ascii_lowercase).collect();
-        let named = (0..words.len()).any(|from| is_name(&words.get(from..).unwrap_or_default().concat()));
-        if !named {
-            return None;
-        }
         let mut at = run.end;
         let peek = |at: usize| text.as_bytes().get(at).copied();
         let blanks = |mut at: usize| {
@@ -197,6 +195,13 @@ fn values<'t>(text: &'t str, is_name: impl Fn(&str) -> bool + 't) -> impl Iterat
         at = blanks(at);
         // `==` compares and `=>`, `::` are code.
         if !matches!(peek(at), Some(b'=' | b':')) || matches!(peek(at + 1), Some(b'=' | b'>' | b':')) {
+            return None;
+        }
+        // All of it is ASCII.
+        let name = text.get(run.end.saturating_sub(LONGEST_NAME).max(run.start)..run.end)?;
+        let words: Vec<String> = name.split(['_', '-']).map(str::to_ascii_lowercase).collect();
+        let named = (0..words.len()).any(|from| is_name(&words.get(from..).unwrap_or_default().concat()));
+        if !named {
             return None;
         }
         at = blanks(at + 1);

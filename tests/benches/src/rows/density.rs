@@ -14,8 +14,8 @@ use tempfile::tempdir;
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{python, soak::resident};
-use crate::{fixture::Host, models::Scripted, rows::CHILD, table::Row};
+use super::python;
+use crate::{fixture::Host, measure::resident, models::Scripted, rows::CHILD, table::Row};
 
 /// Under the thousand that the engine has room for.
 const TOOLS: usize = 900;

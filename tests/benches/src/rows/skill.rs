@@ -79,7 +79,8 @@ async fn forged(host: &Host, number: usize) -> Result<Duration> {
     ])?;
     let forge = Forge::new(host.registry.clone(), host.tenant.clone(), everything.clone(), rules);
     let forged = forge.forge(&cx, &*host.plugins, &by, &files).await?.context("the skill has code")?;
-    forge.install("bench", &forged, Some(forged.grant.clone())).await?;
+    let plugin = forge.generation(&forged, Some(forged.grant.clone())).await?;
+    host.tenant.plugin_install("bench", plugin).await?;
     answer(host, &format!("words-{number}.count_words")).await?;
     Ok(begun.elapsed())
 }

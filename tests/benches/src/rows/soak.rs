@@ -1,11 +1,11 @@
 //! A thousand programs one after another and 64 at once: does memory stay where it was?
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::python::small;
-use crate::{fixture::Host, table::Row};
+use crate::{fixture::Host, measure::resident, table::Row};
 
 const RUNS: usize = 1_000;
 const AT_ONCE: usize = 64;
@@ -62,12 +62,4 @@ async fn at_once(host: &Arc<Host>) -> Result<()> {
         task.await??;
     }
     Ok(())
-}
-
-/// This process's resident memory, in MB.
-pub(super) fn resident() -> Result<f64> {
-    let status = fs::read_to_string("/proc/self/status").context("resident memory is read from /proc")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kb: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
-    Ok(kb / 1024.0)
 }

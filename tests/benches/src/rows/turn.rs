@@ -1,5 +1,5 @@
-//! What the engage loop adds to a turn, the model excluded: one tool call, a durable journal, a context of 100 kB; and
-//! turn 200 against turn 1.
+//! What the engage loop adds to a turn, the model excluded: one tool call, three hooks, a durable journal, a context of
+//! 100 kB; and turn 200 against turn 1, in time and in memory.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,36 +14,42 @@ use animus_core::{
     services::{EngageOptions, Principal, Services as _},
     work::{self, Claim, NewWork, State},
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use tempfile::tempdir;
 
 use crate::{
     fixture::Host,
-    measure::Samples,
+    measure::{Samples, resident},
     models::Scripted,
     table::{Row, time},
 };
 
 const TURNS: u32 = 200;
+const FOCI: usize = 5;
+/// The turn from which on memory should not grow.
+const WARM: u32 = 20;
 
 pub(crate) async fn measure() -> Result<Vec<Row>> {
     let home = tempdir()?;
-    let host = Host::with_plugins(home.path(), 1).await?;
+    let host = Host::with_hooks(home.path()).await?;
     let (mut early, mut late, mut all) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..5 {
-        let turns = run(&host).await?;
+    let (mut small, mut large) = (0.0_f64, 0.0_f64);
+    for _ in 0..FOCI {
+        let Run { turns, resident } = run(&host).await?;
         let tail = turns.len() - 20;
         early.extend_from_slice(&turns[1..21]);
         late.extend_from_slice(&turns[tail..]);
         all.extend(turns);
+        // Of the last focus: the process has made what it makes once.
+        (small, large) = (resident[0], resident[1]);
     }
     let (early, late, all) = (Samples::new(early), Samples::new(late), Samples::new(all));
     let growth = late.p50().as_secs_f64() / early.p50().as_secs_f64();
     Ok(vec![
         Row {
             id: "turn",
-            figure: "engage loop a turn: 1 tool, durable journal, 100 kB of context, no hooks yet (ms)".into(),
+            figure: "engage loop a turn: 3 hooks, 1 tool, durable journal, 100 kB of context (ms)".into(),
             ours: format!("{} / {}", time(all.p50()), time(all.p99())),
             baseline: "–".into(),
             ratio: all.p50().as_secs_f64() * 1e3,
@@ -59,15 +65,37 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
             target: "≤ 1.2".into(),
             met: growth <= 1.2,
         },
+        Row {
+            id: "turn",
+            figure: format!("resident memory at turn {TURNS} / at turn {WARM}"),
+            ours: format!("{large:.1} MB"),
+            baseline: format!("{small:.1} MB"),
+            ratio: large / small,
+            target: "≤ 1.05".into(),
+            met: large / small <= 1.05,
+        },
     ])
 }
 
-/// Runs the loop and returns how long each turn took, from one question to the model to the next.
-async fn run(host: &Host) -> Result<Vec<Duration>> {
+/// One focus.
+struct Run {
+    /// How long each turn took, from one question to the model to the next.
+    turns: Vec<Duration>,
+    /// Resident memory in MB at turn [`WARM`], and at the end.
+    resident: [f64; 2],
+}
+
+/// Runs the loop.
+async fn run(host: &Host) -> Result<Run> {
     let asked = Arc::new(Mutex::new(Vec::<Instant>::new()));
-    let noted = asked.clone();
+    let warm = Arc::new(Mutex::new(None));
+    let (noted, at_warm) = (asked.clone(), warm.clone());
     let model = Scripted::calling("bench0.echo", TURNS, move || {
-        noted.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+        let mut asked = noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.len() == WARM as usize {
+            *at_warm.lock().unwrap_or_else(PoisonError::into_inner) = resident().ok();
+        }
+        asked.push(Instant::now());
     });
     let work = host.tenant.work_submit(NewWork::held("caller", "bench", "measure", json!({}))).await?.work;
     let claim = Claim::held(work::Host::this("bench"), LEASE_MS, json!({}));
@@ -91,6 +119,8 @@ async fn run(host: &Host) -> Result<Vec<Duration>> {
     };
     let engagement = focus.engage(&by, options).await?;
     ensure!(engagement.tool_calls == TURNS, "the loop made {} tool calls: {engagement:?}", engagement.tool_calls);
+    let warm = warm.lock().unwrap_or_else(PoisonError::into_inner).context("memory was not read")?;
     let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(asked.iter().zip(asked.iter().skip(1)).map(|(from, to)| *to - *from).collect())
+    let turns = asked.iter().zip(asked.iter().skip(1)).map(|(from, to)| *to - *from).collect();
+    Ok(Run { turns, resident: [warm, resident()?] })
 }

@@ -627,6 +627,9 @@ impl Skills for FakeTenant {
     async fn skill_put(&self, _: &str, _: NewSkill) -> Result<SkillRecord> {
         unused()
     }
+    async fn skill_made(&self, _: Origin) -> Result<Option<SkillRecord>> {
+        unused()
+    }
     async fn skills(&self) -> Result<Vec<SkillRecord>> {
         unused()
     }

@@ -6,12 +6,12 @@ use animus_core::{
     Error,
     grant::Grant,
     id::PluginName,
-    skill::{Author, NewSkill, SkillFiles, SkillName, SkillOrigin},
-    store::{Plugin, PluginState},
+    skill::{Author, NewSkill, SkillFiles, SkillName, SkillOrigin, SkillRecord, plugin_source},
+    store::{PluginState, Tenant},
 };
 use animus_runtime::{
     reload::{Pace, Scope, Watcher},
-    skill::{Forged, source},
+    skill::Forged,
 };
 use clap::Args;
 use serde::Serialize;
@@ -114,54 +114,64 @@ impl Install {
         let name = files.skill(None)?.name;
         let granted = self.grant.as_deref().map(read_grant).transpose()?;
         let tests = forged.as_ref().map_or(0, |forged| forged.tests.len());
+        let grant = forged.as_ref().and_then(|forged| granted.or(self.grant_requested.then(|| asked(forged))));
+        let there = unchanged(&**tenant, &name, &files, forged.as_ref()).await?;
+        let is_known = there.is_some();
+        let record = match there {
+            Some(record) => {
+                if let Some(grant) = grant {
+                    tenant.plugin_grant(OPERATOR, &PluginName::new(name.as_str())?, Some(grant)).await?;
+                }
+                record
+            }
+            None => {
+                let plugin = match &forged {
+                    Some(forged) => Some(bench.forge.generation(forged, grant).await?),
+                    None => None,
+                };
+                let report = forged.as_ref().map(|forged| serde_json::json!({ "tests": forged.tests }));
+                let (created_by, origin) = (Author::Human, SkillOrigin::default());
+                let new = NewSkill { files, created_by, origin, pending: false, plugin, report };
+                tenant.skill_put(OPERATOR, new).await?
+            }
+        };
         let plugin = match &forged {
             Some(forged) => {
-                let grant = granted.or(self.grant_requested.then(|| asked(forged)));
-                Some(self.plugin(bench, forged, grant).await?)
+                let plugin = tenant.plugin(&forged.inspection.manifest.name).await?;
+                Some(Tools {
+                    lacking: beyond(&forged.inspection.manifest.request, plugin.granted.as_ref()),
+                    name: plugin.name,
+                    generation: plugin.generation,
+                    state: plugin.state,
+                    tools: plugin.tools.into_iter().map(|tool| tool.name).collect(),
+                })
             }
             None => None,
         };
-        let unchanged = match tenant.skill(&name, None).await {
-            Ok(there) => (there.digest == files.digest()).then_some(there.version),
-            Err(Error::NotFound(_)) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let version = match unchanged {
-            Some(version) => version,
-            None => {
-                let plugin_generation = plugin.as_ref().map(|plugin| plugin.generation);
-                let report = forged.as_ref().map(|forged| serde_json::json!({ "tests": forged.tests }));
-                let (created_by, origin) = (Author::Human, SkillOrigin::default());
-                let new = NewSkill { files, created_by, origin, pending: false, plugin_generation, report };
-                tenant.skill_put(OPERATOR, new).await?.version
-            }
-        };
-        let plugin = match (plugin, forged) {
-            (Some(plugin), Some(forged)) => Some(Tools {
-                lacking: beyond(&forged.inspection.manifest.request, plugin.granted.as_ref()),
-                name: plugin.name,
-                generation: plugin.generation,
-                state: plugin.state,
-                tools: plugin.tools.into_iter().map(|tool| tool.name).collect(),
-            }),
-            _ => None,
-        };
-        Ok(Installed { skill: name, version, unchanged: unchanged.is_some(), tests, plugin })
+        Ok(Installed { skill: name, version: record.version, unchanged: is_known, tests, plugin })
     }
+}
 
-    async fn plugin(&self, bench: &Bench, forged: &Forged, grant: Option<Grant>) -> Result<Plugin> {
-        let tenant = &bench.run.tenant;
-        let name = &forged.inspection.manifest.name;
-        match tenant.plugin(name).await {
-            Ok(there) if there.digest == forged.inspection.digest && there.source == source(&forged.skill.name) => {
-                match grant {
-                    Some(grant) => Ok(tenant.plugin_grant(OPERATOR, name, Some(grant)).await?),
-                    None => Ok(there),
-                }
-            }
-            Ok(_) | Err(Error::NotFound(_)) => Ok(bench.forge.install(OPERATOR, forged, grant).await?),
-            Err(error) => Err(error.into()),
+/// The active version, where it has the same files and the plugin that serves is what they compile into.
+async fn unchanged(
+    tenant: &dyn Tenant,
+    name: &SkillName,
+    files: &SkillFiles,
+    forged: Option<&Forged>,
+) -> Result<Option<SkillRecord>> {
+    let record = match tenant.skill(name, None).await {
+        Ok(there) if there.digest == files.digest() => there,
+        Ok(_) | Err(Error::NotFound(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(forged) = forged else { return Ok(Some(record)) };
+    match tenant.plugin(&forged.inspection.manifest.name).await {
+        Ok(plugin) => {
+            let same = plugin.digest == forged.inspection.digest && plugin.source == plugin_source(name);
+            Ok((same && record.plugin_generation == Some(plugin.generation)).then_some(record))
         }
+        Err(Error::NotFound(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -202,7 +212,7 @@ impl Remove {
         let mut removed = None;
         if let Ok(plugin) = PluginName::new(self.name.as_str())
             && let Ok(there) = tenant.plugin(&plugin).await
-            && there.source == source(&self.name)
+            && there.source == plugin_source(&self.name)
         {
             tenant.plugin_remove(OPERATOR, &plugin).await?;
             removed = Some(plugin);
