@@ -34,6 +34,7 @@
 //! |---|---|---|
 //! | offer tools | [`Tool`], [`export_tools!`] | |
 //! | be a faculty | [`Faculty`], [`export_faculty!`] | |
+//! | do something before and after its work | [`Orient`], [`Consolidate`], [`Recover`] | |
 //! | be a hook | [`hook::Hook`], [`export_hook!`] | `hook` |
 //! | run the host's agent loop | [`engage`] | `llm`, `tool` |
 //! | ask a model | [`llm`] | `llm` |
@@ -75,14 +76,14 @@ pub mod tool;
 pub mod tools;
 
 pub use error::{Context, Denial, Error, Gate, Result, Unlock};
-pub use faculty::{Faculty, Outcome, Task};
+pub use faculty::{Consolidate, Faculty, Failure, Orient, Outcome, Phase, Recover, Recovery, Task};
 pub use tool::{Annotations, Both, Json, Tool, ToolOutput};
 
 /// What nearly every plugin needs.
 pub mod prelude {
     pub use crate::{
-        Annotations, Both, Context, Error, Faculty, Json, Outcome, Result, Task, Tool, ToolOutput, export_faculty,
-        export_hook, export_tools,
+        Annotations, Both, Consolidate, Context, Error, Faculty, Failure, Json, Orient, Outcome, Phase, Recover,
+        Recovery, Result, Task, Tool, ToolOutput, export_faculty, export_hook, export_tools,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};
@@ -92,7 +93,7 @@ pub mod prelude {
 /// For the macros of this crate only.
 #[doc(hidden)]
 pub mod private {
-    pub use crate::{faculty::run_faculty, tool::run_tool};
+    pub use crate::{faculty::serve as faculty, tool::run_tool};
 }
 
 // The examples of the documentation are compiled and run.

@@ -30,6 +30,7 @@ mod hygiene;
 pub(crate) mod pages;
 pub mod pairing;
 mod prompt;
+mod quoted;
 mod repeat;
 mod skills;
 mod start;

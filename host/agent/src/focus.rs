@@ -3,7 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -62,7 +62,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// say what was done.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The largest request that the journal keeps whole, in bytes of JSON; it finds a larger one by its digest.
-const REQUEST: usize = 256 << 10;
+pub(crate) const REQUEST: usize = 256 << 10;
 /// The largest answer that the journal keeps whole, in bytes of JSON: more than any limit on answers lets through, as long
 /// as an operator does not raise them beyond it.
 const RESPONSE: usize = 64 << 20;
@@ -105,6 +105,8 @@ struct Inner {
     /// The pinned plugins, and those that this focus made.
     plugins: Mutex<Arc<dyn PluginSet>>,
     ending: Mutex<Option<Ending>>,
+    /// What its faculty found before the work.
+    context: OnceLock<String>,
     past: Past,
     /// Which hook stopped the last engage loop of the faculty, if one did.
     block: Mutex<Option<Denial>>,
@@ -183,6 +185,7 @@ impl Focus {
             gains: AtomicU64::default(),
             plugins: Mutex::new(cx.plugins.clone()),
             ending: Mutex::default(),
+            context: OnceLock::new(),
             cx,
             work,
             lease,
@@ -230,7 +233,28 @@ impl Focus {
         self.0.cancel.is_cancelled()
     }
 
-    /// How the last engage loop of the faculty ended.
+    /// Whether nothing more is to be begun: it was cancelled, is let go of, or must not go on.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_cancelled() || self.leaves() || self.halted().is_some()
+    }
+
+    /// What its faculty found before the work; empty where it looked for nothing.
+    pub(crate) fn context(&self) -> &str {
+        self.0.context.get().map_or("", String::as_str)
+    }
+
+    /// Sets that, once.
+    pub(crate) fn set_context(&self, context: String) {
+        let _ = self.0.context.set(context);
+    }
+
+    /// A phase begins, of which no loop has ended.
+    pub(crate) fn forget_ending(&self) {
+        *lock(&self.0.ending) = None;
+        self.set_block(None);
+    }
+
+    /// How the last engage loop of the faculty in this phase ended.
     pub(crate) fn ending(&self) -> Option<Ending> {
         *lock(&self.0.ending)
     }
@@ -504,7 +528,7 @@ pub(crate) fn unknown_tool<'a>(name: &str, known: impl Iterator<Item = &'a str>)
 }
 
 /// What the journal keeps of a value: all of it, or its size and digest where it is too large.
-fn bounded(value: &impl Serialize, most: usize) -> Value {
+pub(crate) fn bounded(value: &impl Serialize, most: usize) -> Value {
     match serde_json::to_vec(value) {
         Ok(json) if json.len() > most => json!({ "cut": true, "bytes": json.len(), "sha256": Digest::of(&json) }),
         Ok(json) => serde_json::from_slice(&json).unwrap_or(Value::Null),

@@ -15,6 +15,7 @@ mod engage;
 pub mod events;
 mod focus;
 pub mod hooks;
+mod judge;
 mod lease;
 mod measure;
 pub mod memory;

@@ -7,7 +7,7 @@ use animus_core::{
     id::FocusId,
     journal::{EffectKind, Outcome, Record},
     store::Origin,
-    work::{Claim, FocusRecord, NewWork, Work},
+    work::{Claim, Disposal, FocusRecord, NewWork, Work},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{
     focus::Focus,
     lease::LEASE_MS,
-    phases::{Asked, phases},
+    phases::{Asked, Attempts, phases},
     run::{Begun, RunContext, RunReport, keep, pinned},
 };
 
@@ -76,7 +76,8 @@ pub async fn retrace(cx: RunContext, past: Retrace, until: Option<u64>) -> Resul
     let count = records.len();
     let cx = RunContext { watcher: std::sync::Arc::new(Unwatched), ..cx };
     let focus = Focus::replayed(cx, work.id, id, began_ms, records, until)?;
-    let (result, _) = phases(&focus, asked).await;
+    let attempts = Attempts::of(&work, work.disposal == Disposal::Queue);
+    let result = phases(&focus, asked, attempts).await.result;
     focus.finish().await;
     let verdict = match (focus.halted(), result) {
         (Some(Error::Unavailable(why)), _) => Verdict::Stopped { why },

@@ -30,8 +30,9 @@ use crate::{
     engage::pages::{FIRST_PAGE, head},
     focus::{Call, Execution, Focus, Resumed, unknown_tool},
     hooks::Hooks,
+    judge::{Judged, may_mend},
     lease::{Keeper, LEASE_MS},
-    phases::{Asked, phases},
+    phases::{Asked, Attempts, Worked, phases},
     slot::Slot,
     spans,
 };
@@ -111,7 +112,7 @@ pub struct CallReport {
 
 /// Has the faculty of a held work item do it. The item is settled and `Done` told on every path.
 ///
-/// The work counts as done when the faculty says so and its last engage loop did not end early.
+/// The work counts as done when the faculty says so and no engage loop of it ended early that was the last of its phase.
 pub async fn run(cx: RunContext, work: Work) -> RunReport {
     let (watcher, budget) = (cx.watcher.clone(), cx.budget.clone());
     let report = match Begun::begin(cx, &work).await {
@@ -249,7 +250,7 @@ pub async fn call_tool(cx: RunContext, name: &str, args: String) -> Result<CallR
         Ok(output) => (Some(json!({ "success": !output.is_error, "summary": head(&output.text, FIRST_PAGE) })), None),
         Err(error) => (None, Some(error.clone())),
     };
-    let (spent, _) = begun.settle(state, outcome, error).await?;
+    let (spent, _) = begun.settle(state, outcome, error, false).await?;
     Ok(CallReport { work: begun.work.id, focus: begun.lease.focus, output, spent })
 }
 
@@ -317,7 +318,7 @@ pub async fn run_script(cx: RunContext, script: Script) -> Result<ScriptReport> 
         Err(Error::Cancelled) => (State::Cancelled, None, Some(Error::Cancelled)),
         Err(error) => (State::Failed, None, Some(error.clone())),
     };
-    let (spent, _) = begun.settle(state, outcome, error).await?;
+    let (spent, _) = begun.settle(state, outcome, error, false).await?;
     Ok(ScriptReport { work: begun.work.id, focus: id, ran, spent })
 }
 
@@ -340,7 +341,7 @@ pub async fn operate<T>(
         Err(Error::Cancelled) => State::Cancelled,
         Err(_) => State::Failed,
     };
-    begun.settle(state, None, done.as_ref().err().cloned()).await?;
+    begun.settle(state, None, done.as_ref().err().cloned(), false).await?;
     done
 }
 
@@ -425,17 +426,13 @@ impl Begun {
         let Self { focus, work, lease, .. } = &self;
         focus.tell(Event::Started { work: work.id, focus: lease.focus, faculty: work.faculty.clone() });
         let asked = self.asked.clone().unwrap_or_else(|| Asked::new(focus, work));
-        let (result, ending) = phases(focus, asked).await;
-        let (state, mut outcome, mut error) = match focus.halted() {
-            Some(halted) => (State::Failed, None, Some(halted)),
-            None => judge(result, ending, focus.is_cancelled()),
-        };
-        if ending == Some(Ending::Blocked) {
-            error = focus.block().map(Error::from).or(error);
-        }
+        let Worked { judged, ending, gives_up, .. } =
+            phases(focus, asked, Attempts::of(work, self.terms.is_some())).await;
+        let Judged { state, mut outcome, mut error } = judged;
+        let again = !gives_up && may_mend(error.as_ref());
         self.clear_away(&mut outcome).await;
         let value = outcome.as_ref().and_then(|outcome| serde_json::to_value(outcome).ok());
-        let (spent, state) = match self.settle(state, value, error.clone()).await {
+        let (spent, state) = match self.settle(state, value, error.clone(), again).await {
             Ok((spent, work)) => (spent, work.state),
             Err(unsettled) => {
                 // The store does not know the end, so the item does not count as done; recovery will find it.
@@ -470,7 +467,14 @@ impl Begun {
     }
 
     /// Waits for what still runs, then closes the item. Returns what was spent, and the item.
-    async fn settle(&self, state: State, outcome: Option<Value>, error: Option<Error>) -> Result<(Amount, Work)> {
+    /// What failed is tried `again` where a queue gave it out.
+    async fn settle(
+        &self,
+        state: State,
+        outcome: Option<Value>,
+        error: Option<Error>,
+        again: bool,
+    ) -> Result<(Amount, Work)> {
         let focus = &self.focus;
         focus.finish().await;
         focus.settle_children().await;
@@ -499,9 +503,7 @@ impl Begun {
             )));
         }
         let retry_in_ms = match (&self.terms, state) {
-            (Some(terms), State::Failed) if error.as_ref().is_none_or(may_mend) => {
-                Some(terms.backoff.wait_ms(self.work.attempts))
-            }
+            (Some(terms), State::Failed) if again => Some(terms.backoff.wait_ms(self.work.attempts)),
             _ => None,
         };
         let settlement =
@@ -519,13 +521,6 @@ pub fn pinned(plugins: &dyn PluginSet) -> Value {
     Value::Object(plugins.plugins().iter().map(pin).collect())
 }
 
-/// Whether another attempt may go better: not where the same would be refused again.
-pub(crate) fn may_mend(error: &Error) -> bool {
-    use Error::{BudgetExhausted, Cancelled, Denied, Diverged, Invalid, Uncertain};
-    // After the last two nobody knows what another attempt would do twice.
-    !matches!(error, Denied(_) | Invalid(_) | BudgetExhausted(_) | Cancelled | Diverged(_) | Uncertain(_))
-}
-
 /// From now on the lease is kept; whoever takes the item away ends this run of it and nothing else of the process.
 pub(crate) fn keep(
     mut cx: RunContext,
@@ -536,43 +531,4 @@ pub(crate) fn keep(
     cx.cancel = cx.cancel.child_token();
     let keeper = Keeper::new(cx.tenant.clone(), lease, lease_ms, cx.cancel.clone(), leave);
     (keeper, cx)
-}
-
-/// What the faculty's word and the loop's ending come to together.
-fn judge(
-    result: Result<FacultyOutcome>,
-    ending: Option<Ending>,
-    cancelled: bool,
-) -> (State, Option<FacultyOutcome>, Option<Error>) {
-    match result {
-        Err(_) if cancelled => (State::Cancelled, None, Some(Error::Cancelled)),
-        Err(error) => (State::Failed, None, Some(error)),
-        Ok(outcome) => {
-            let (state, error) = match ending.and_then(early) {
-                Some(Error::Cancelled) => (State::Cancelled, Some(Error::Cancelled)),
-                Some(error) => (State::Failed, Some(error)),
-                None if outcome.success => (State::Completed, None),
-                None => (State::Failed, None),
-            };
-            (state, Some(FacultyOutcome { success: state == State::Completed, ..outcome }), error)
-        }
-    }
-}
-
-/// Why a loop that ended so leaves its work undone.
-fn early(ending: Ending) -> Option<Error> {
-    let why = match ending {
-        Ending::Done => return None,
-        Ending::Cancelled => return Some(Error::Cancelled),
-        Ending::MaxTurns => "the run made all the model calls that it may make; allow it more turns",
-        Ending::Budget => "the run's budget is used up; give it more",
-        Ending::ContextFull => {
-            "the conversation no longer fits the model's window; split the work or use a larger model"
-        }
-        Ending::Blocked => return Some(Error::Unavailable("a hook stopped the run".into())),
-        Ending::Repetition => {
-            "the model kept repeating one call that gives one answer; say in other words what is wanted"
-        }
-    };
-    Some(Error::BudgetExhausted(why.to_owned()))
 }

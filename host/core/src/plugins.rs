@@ -21,7 +21,10 @@ use crate::{
 pub const SHIPPED: [&str; 9] =
     ["assistant", "fs", "guard", "notes", "python", "redact", "researcher", "transform", "web"];
 
-/// What a faculty is to do; see `animus:faculty/faculty.task`.
+/// The longest context of work, in bytes: of what an `orient` phase finds beyond that, the beginning.
+pub const MAX_CONTEXT: usize = 16 << 10;
+
+/// What a faculty is to do; see `animus:faculty/types.task`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     /// The work item.
@@ -32,9 +35,12 @@ pub struct Task {
     pub params: Value,
     /// 1 for the first attempt.
     pub attempt: u32,
+    /// What the faculty's `orient` phase found; empty without one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub context: String,
 }
 
-/// What came of it; see `animus:faculty/faculty.outcome`.
+/// What came of it; see `animus:faculty/types.outcome`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FacultyOutcome {
     /// Whether the work is done.
@@ -44,6 +50,64 @@ pub struct FacultyOutcome {
     /// For programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Value>,
+}
+
+/// Which phases a faculty has beside `engage`, which every faculty has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Before the work.
+    pub orient: bool,
+    /// After it.
+    pub consolidate: bool,
+    /// After a failure.
+    pub recover: bool,
+}
+
+impl Phases {
+    /// The words for all phases of a faculty that has these, in the order in which they are run.
+    #[must_use]
+    pub fn names(self) -> Vec<&'static str> {
+        let all =
+            [(self.orient, "orient"), (true, "engage"), (self.consolidate, "consolidate"), (self.recover, "recover")];
+        all.into_iter().filter(|(has, _)| *has).map(|(_, name)| name).collect()
+    }
+}
+
+/// A phase that can fail; see `animus:faculty/types.phase`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Before the work.
+    Orient,
+    /// The work.
+    Engage,
+    /// After it.
+    Consolidate,
+}
+
+/// How an attempt failed; see `animus:faculty/types.failure`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// In which phase.
+    pub phase: Phase,
+    /// Why, in words.
+    pub error: String,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// The most attempts of the work item.
+    pub max_attempts: u32,
+    /// Whether the host tries again, unless it is told to give up.
+    pub will_retry: bool,
+}
+
+/// What a faculty makes of its failure; see `animus:faculty/types.recovery`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recovery {
+    /// What the host makes of it.
+    Retry,
+    /// No other attempt.
+    GiveUp,
 }
 
 /// A plugin in a snapshot.
@@ -94,6 +158,36 @@ pub trait PluginSet: Send + Sync {
     /// # Errors
     /// As [`PluginSet::call_tool`].
     async fn engage(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<FacultyOutcome>;
+
+    /// Which phases a faculty has beside that. Loads its code, as its first call does.
+    ///
+    /// # Errors
+    /// As [`PluginSet::warm`].
+    async fn phases(&self, faculty: &str) -> Result<Phases>;
+
+    /// Has a faculty find out what its work should know.
+    ///
+    /// # Errors
+    /// As [`PluginSet::call_tool`]; [`crate::Error::Invalid`] where it has no such phase.
+    async fn orient(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<String>;
+
+    /// Has a faculty make the outcome of its work what it is to be.
+    ///
+    /// # Errors
+    /// As [`PluginSet::orient`].
+    async fn consolidate(
+        &self,
+        cx: &CallContext,
+        faculty: &str,
+        task: Task,
+        outcome: FacultyOutcome,
+    ) -> Result<FacultyOutcome>;
+
+    /// Asks a faculty whether another attempt is worth it.
+    ///
+    /// # Errors
+    /// As [`PluginSet::orient`].
+    async fn recover(&self, cx: &CallContext, faculty: &str, task: Task, failure: Failure) -> Result<Recovery>;
 
     /// Has an interpreter plugin run a program in a fresh instance, as `by`: everything that the program reaches for is
     /// checked against `by`'s authority, and the limits of both bound it.

@@ -21,6 +21,9 @@ mod generated {
                 include animus:plugin/imports@0.1.0;
                 export animus:tool/tools@0.1.0;
                 export animus:faculty/faculty@0.1.0;
+                export animus:faculty/orient@0.1.0;
+                export animus:faculty/consolidate@0.1.0;
+                export animus:faculty/recover@0.1.0;
                 export animus:interpreter/interpreter@0.1.0;
                 export animus:hook/hook@0.1.0;
             }
@@ -43,7 +46,7 @@ mod generated {
 
 pub(crate) use generated::{
     animus::{
-        faculty::engage,
+        faculty::{engage, types as faculty_types},
         interpreter::{code, types as code_types},
         ledger::ledger,
         llm::llm,
@@ -52,7 +55,12 @@ pub(crate) use generated::{
         tool::{tool, types as tool_types},
         types::types,
     },
-    exports::animus::{faculty::faculty, hook::hook, interpreter::interpreter, tool::tools},
+    exports::animus::{
+        faculty::{consolidate, faculty, orient, recover},
+        hook::hook,
+        interpreter::interpreter,
+        tool::tools,
+    },
 };
 
 /// The longest text of an error that crosses to a guest or comes from one, in bytes.
@@ -367,20 +375,52 @@ impl From<core_services::Engagement> for engage::Engagement {
     }
 }
 
-impl From<core_plugins::Task> for faculty::Task {
+impl From<core_plugins::Task> for faculty_types::Task {
     fn from(task: core_plugins::Task) -> Self {
         Self {
             work_id: task.work_id,
             instruction: task.instruction,
             params: task.params.to_string(),
             attempt: task.attempt,
+            context: task.context,
         }
     }
 }
 
-impl TryFrom<faculty::Outcome> for core_plugins::FacultyOutcome {
+impl From<core_plugins::FacultyOutcome> for faculty_types::Outcome {
+    fn from(outcome: core_plugins::FacultyOutcome) -> Self {
+        Self { success: outcome.success, summary: outcome.summary, data: outcome.data.map(|data| data.to_string()) }
+    }
+}
+
+impl From<core_plugins::Failure> for faculty_types::Failure {
+    fn from(failure: core_plugins::Failure) -> Self {
+        Self {
+            phase: match failure.phase {
+                core_plugins::Phase::Orient => faculty_types::Phase::Orient,
+                core_plugins::Phase::Engage => faculty_types::Phase::Engage,
+                core_plugins::Phase::Consolidate => faculty_types::Phase::Consolidate,
+            },
+            error: failure.error,
+            attempt: failure.attempt,
+            max_attempts: failure.max_attempts,
+            will_retry: failure.will_retry,
+        }
+    }
+}
+
+impl From<faculty_types::Recovery> for core_plugins::Recovery {
+    fn from(recovery: faculty_types::Recovery) -> Self {
+        match recovery {
+            faculty_types::Recovery::Retry => Self::Retry,
+            faculty_types::Recovery::GiveUp => Self::GiveUp,
+        }
+    }
+}
+
+impl TryFrom<faculty_types::Outcome> for core_plugins::FacultyOutcome {
     type Error = Error;
-    fn try_from(outcome: faculty::Outcome) -> Result<Self, Error> {
+    fn try_from(outcome: faculty_types::Outcome) -> Result<Self, Error> {
         Ok(Self {
             success: outcome.success,
             summary: outcome.summary,

@@ -22,7 +22,7 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use crate::{
-    bindings::{faculty, guest_error, hook, interpreter, tools, types},
+    bindings::{consolidate, faculty, guest_error, hook, interpreter, orient, recover, tools, types},
     egress::{Egress, is_of_egress},
     interpreter::Ready,
     limits::{Limit, Meter, Reached},
@@ -44,6 +44,12 @@ pub(crate) struct Linked {
     pub(crate) tools: Option<tools::GuestIndices>,
     /// Present when it exports `animus:faculty/faculty`.
     pub(crate) faculty: Option<faculty::GuestIndices>,
+    /// Present when it exports `animus:faculty/orient`.
+    pub(crate) orient: Option<orient::GuestIndices>,
+    /// Present when it exports `animus:faculty/consolidate`.
+    pub(crate) consolidate: Option<consolidate::GuestIndices>,
+    /// Present when it exports `animus:faculty/recover`.
+    pub(crate) recover: Option<recover::GuestIndices>,
     /// Present when it exports `animus:interpreter/interpreter`.
     pub(crate) interpreter: Option<interpreter::GuestIndices>,
     /// Present when it exports `animus:hook/hook`.
@@ -54,9 +60,12 @@ impl Linked {
     pub(crate) fn new(pre: InstancePre<State>) -> Self {
         let tools = tools::GuestIndices::new(&pre).ok();
         let faculty = faculty::GuestIndices::new(&pre).ok();
+        let orient = orient::GuestIndices::new(&pre).ok();
+        let consolidate = consolidate::GuestIndices::new(&pre).ok();
+        let recover = recover::GuestIndices::new(&pre).ok();
         let interpreter = interpreter::GuestIndices::new(&pre).ok();
         let hook = hook::GuestIndices::new(&pre).ok();
-        Self { pre, tools, faculty, interpreter, hook }
+        Self { pre, tools, faculty, orient, consolidate, recover, interpreter, hook }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use animus_core::{Error, id::Digest, manifest::Manifest, package};
+use animus_core::{Error, id::Digest, manifest::Manifest, package, plugins::Phases};
 use wasmparser::{Parser, Payload, Validator};
 
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
 
 const TOOLS: &str = "animus:tool/tools";
 const FACULTY: &str = "animus:faculty/faculty";
+const ORIENT: &str = "animus:faculty/orient";
+const CONSOLIDATE: &str = "animus:faculty/consolidate";
+const RECOVER: &str = "animus:faculty/recover";
 const INTERPRETER: &str = "animus:interpreter/interpreter";
 const HOOK: &str = "animus:hook/hook";
 /// The line of versions in which this host calls plugins.
@@ -38,6 +41,8 @@ pub struct Inspection {
     pub offers_tools: bool,
     /// Whether it is a faculty.
     pub is_faculty: bool,
+    /// The phases that it has as one, beside `engage`.
+    pub phases: Phases,
     /// Whether it runs code for others.
     pub is_interpreter: bool,
     /// Whether it is a hook.
@@ -114,7 +119,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Report> {
             None
         }
     };
-    let Exports { offers_tools, is_faculty, is_interpreter, is_hook } = check_exports(&exports, &mut problems);
+    let Exports { offers_tools, is_faculty, phases, is_interpreter, is_hook } = check_exports(&exports, &mut problems);
     // What an interpreter alone imports is for the programs that it runs, under their principals' grants.
     let acts_itself = offers_tools || is_faculty || is_hook;
     let needs = check_imports(&imports, manifest.as_ref().filter(|_| acts_itself), &mut problems);
@@ -139,6 +144,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Report> {
         capabilities,
         offers_tools,
         is_faculty,
+        phases,
         is_interpreter,
         is_hook,
     })
@@ -207,6 +213,7 @@ fn asked_by(key: Key) -> String {
 struct Exports {
     offers_tools: bool,
     is_faculty: bool,
+    phases: Phases,
     is_interpreter: bool,
     is_hook: bool,
 }
@@ -218,6 +225,9 @@ fn check_exports(exports: &[String], problems: &mut Vec<String>) -> Exports {
         let ours = match path {
             TOOLS => &mut found.offers_tools,
             FACULTY => &mut found.is_faculty,
+            ORIENT => &mut found.phases.orient,
+            CONSOLIDATE => &mut found.phases.consolidate,
+            RECOVER => &mut found.phases.recover,
             INTERPRETER => &mut found.is_interpreter,
             HOOK => &mut found.is_hook,
             // Other exports harm nobody: the host never calls them.
@@ -227,6 +237,13 @@ fn check_exports(exports: &[String], problems: &mut Vec<String>) -> Exports {
         if !same_track(version, TRACK) {
             problems.push(format!("it exports {name}; this host calls version {TRACK} of that interface"));
         }
+    }
+    if !found.is_faculty && found.phases != Phases::default() {
+        let phases = found.phases.names().into_iter().filter(|name| *name != "engage").collect::<Vec<_>>();
+        problems.push(format!(
+            "it exports phases of a faculty ({}), but not {FACULTY}: export that too, or leave them out",
+            phases.join(", ")
+        ));
     }
     if !(found.offers_tools || found.is_faculty || found.is_interpreter || found.is_hook) {
         problems.push(format!(

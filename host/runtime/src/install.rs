@@ -61,6 +61,9 @@ impl Registry {
         let lacks = |claims: bool, has: bool| claims && !has;
         if lacks(inspection.offers_tools, linked.tools.is_some())
             || lacks(inspection.is_faculty, linked.faculty.is_some())
+            || lacks(inspection.phases.orient, linked.orient.is_some())
+            || lacks(inspection.phases.consolidate, linked.consolidate.is_some())
+            || lacks(inspection.phases.recover, linked.recover.is_some())
             || lacks(inspection.is_interpreter, linked.interpreter.is_some())
             || lacks(inspection.is_hook, linked.hook.is_some())
         {

@@ -17,6 +17,7 @@ mod interpreter;
 mod limits;
 mod linker;
 mod measure;
+mod phases;
 mod registry;
 pub mod reload;
 pub mod skill;

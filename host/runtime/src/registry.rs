@@ -17,7 +17,7 @@ use animus_core::{
     hook::{HookEvent, Verdict},
     id::{Digest, PluginName, TenantId},
     manifest::Manifest,
-    plugins::{FacultyOutcome, Loaded, PluginSet, Task},
+    plugins::{FacultyOutcome, Failure, Loaded, Phases, PluginSet, Recovery, Task},
     services::CallContext,
     skill::PLUGIN_SOURCE,
     store::{self, PluginState, Tenant},
@@ -34,13 +34,14 @@ use wasmtime_wasi_config::WasiConfigVariables;
 
 use crate::{
     artifact::Artifacts,
-    bindings::{faculty, json_object, tool_types},
+    bindings::{json_object, tool_types},
     call::{Callee, Linked},
     egress::Egress,
     hook,
     interpreter::{self, Waiting},
     limits::Limit,
     linker::{self, Linkers, Shape},
+    phases,
     reload::{Fared, Health},
     text,
 };
@@ -536,21 +537,45 @@ impl PluginSet for Snapshot {
     }
 
     async fn engage(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<FacultyOutcome> {
-        let Some(plugin) = self.by_name.get(faculty) else {
-            let known = self.by_name.values().filter(|p| p.loaded.is_faculty).map(|p| p.record.name.as_str());
-            return Err(not_found("faculty", faculty, known));
-        };
+        let plugin = self.faculty(faculty)?;
         let callee = plugin.callee().await?;
-        let export = callee.linked.faculty.as_ref();
-        let export = export.ok_or_else(|| no_export(&plugin.loaded.name, "animus:faculty/faculty"))?;
-        let task = faculty::Task::from(task);
-        let outcome = callee
-            .run(cx, "engage", async |store, instance| {
-                export.load(&mut *store, instance)?.call_engage(&mut *store, &task).await
-            })
-            .await;
+        let outcome = phases::engage(&callee, cx, task).await;
         plugin.count(callee.fared.get(), &outcome).await;
-        outcome?.try_into()
+        outcome
+    }
+
+    async fn phases(&self, faculty: &str) -> Result<Phases> {
+        self.faculty(faculty)?.callee().await.map(|callee| phases::of(callee.linked))
+    }
+
+    async fn orient(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<String> {
+        let plugin = self.faculty(faculty)?;
+        let callee = plugin.callee().await?;
+        let found = phases::orient(&callee, cx, task).await;
+        plugin.count(callee.fared.get(), &found).await;
+        found
+    }
+
+    async fn consolidate(
+        &self,
+        cx: &CallContext,
+        faculty: &str,
+        task: Task,
+        outcome: FacultyOutcome,
+    ) -> Result<FacultyOutcome> {
+        let plugin = self.faculty(faculty)?;
+        let callee = plugin.callee().await?;
+        let outcome = phases::consolidate(&callee, cx, task, outcome).await;
+        plugin.count(callee.fared.get(), &outcome).await;
+        outcome
+    }
+
+    async fn recover(&self, cx: &CallContext, faculty: &str, task: Task, failure: Failure) -> Result<Recovery> {
+        let plugin = self.faculty(faculty)?;
+        let callee = plugin.callee().await?;
+        let recovery = phases::recover(&callee, cx, task, failure).await;
+        plugin.count(callee.fared.get(), &recovery).await;
+        recovery
     }
 
     async fn run_code(&self, cx: &CallContext, interpreter: &str, by: &Authority, program: Program) -> Result<Ran> {
@@ -633,6 +658,13 @@ impl PluginSet for Snapshot {
 }
 
 impl Snapshot {
+    fn faculty(&self, name: &str) -> Result<&Arc<Plugin>> {
+        self.by_name.get(name).ok_or_else(|| {
+            let known = self.by_name.values().filter(|plugin| plugin.loaded.is_faculty);
+            not_found("faculty", name, known.map(|plugin| plugin.record.name.as_str()))
+        })
+    }
+
     fn interpreter(&self, name: &str) -> Result<&Arc<Plugin>> {
         let is = |plugin: &&Arc<Plugin>| plugin.loaded.is_interpreter;
         self.by_name.get(name).filter(is).ok_or_else(|| {

@@ -142,3 +142,42 @@ async fn an_interface_with_other_types_than_ours_is_refused() {
     let error = Host::new().registry.prepare(wasm.into()).await.unwrap_err();
     assert!(matches!(&error, Error::Invalid(s) if s.contains("other types")), "{error:?}");
 }
+
+/// A component that exports this of `animus:faculty`, whose functions are never called.
+fn faculty(interfaces: &[&str]) -> Vec<u8> {
+    let strings = "i32 i32 ";
+    let task = format!("{}i32 {strings}", strings.repeat(3));
+    let signature = |interface: &str| match interface {
+        "faculty" => ("engage", task.clone()),
+        "consolidate" => ("consolidate", "i32 ".repeat(15)),
+        _ => ("orient", task.clone()),
+    };
+    let exports: String = interfaces.iter().map(|it| format!("export animus:faculty/{it}@0.1.0;")).collect();
+    let functions: String = interfaces
+        .iter()
+        .map(|it| {
+            let (name, params) = signature(it);
+            format!(r#"(func (export "animus:faculty/{it}@0.1.0#{name}") (param {params}) (result i32) unreachable)"#)
+        })
+        .collect();
+    let module = format!(
+        r#"(module (memory (export "memory") 1)
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 0)) {functions})"#
+    );
+    animus_core::package::embed(&component(&module, &exports), MANIFEST).unwrap()
+}
+
+#[tokio::test]
+async fn a_faculty_has_the_phases_that_it_exports_and_nothing_else_has_any() {
+    let prepared = Host::new().registry.prepare(faculty(&["faculty", "orient"]).into()).await.unwrap();
+    let found = prepared.inspection;
+    assert!(found.is_faculty && found.phases.orient && !found.phases.consolidate && !found.phases.recover);
+    assert_eq!(found.phases.names(), ["orient", "engage"]);
+    let plain = Host::new().registry.prepare(faculty(&["faculty"]).into()).await.unwrap().inspection;
+    assert_eq!((plain.is_faculty, plain.phases.names()), (true, vec!["engage"]));
+
+    let why = inspect(&faculty(&["orient", "consolidate"])).unwrap_err().to_string();
+    let expected = "it exports phases of a faculty (orient, consolidate), but not animus:faculty/faculty: export that too, \
+                    or leave them out";
+    assert!(why.contains(expected), "{why}");
+}

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn task(attempt: u32, params: Value) -> Task {
-        Task { work_id: "w".into(), instruction: "Mend it.".into(), params, attempt }
+        Task { params, attempt, ..Task::of("Mend it.") }
     }
 
     fn ended(ending: Ending, text: &str) -> Outcome {

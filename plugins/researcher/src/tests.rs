@@ -3,7 +3,7 @@ use animus_sdk::testing::FakeHost;
 use super::*;
 
 fn task(params: Value) -> Task {
-    Task { work_id: "w".into(), instruction: "Why is the sky blue?".into(), params, attempt: 1 }
+    Task { params, ..Task::of("Why is the sky blue?") }
 }
 
 #[test]

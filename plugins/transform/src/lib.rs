@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     fn task(params: Value) -> Task {
-        Task { work_id: "w".into(), instruction: String::new(), params, attempt: 1 }
+        Task { params, ..Task::of("") }
     }
 
     #[test]

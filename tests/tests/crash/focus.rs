@@ -11,7 +11,7 @@ use animus_core::{
         Content, Embeddings, Message, ModelInfo, Models, Request, Response, ResponseStream, Role, Stop, StreamEvent,
         ToolInput, ToolUse, Usage,
     },
-    plugins::{FacultyOutcome, Loaded, PluginSet, Task},
+    plugins::{FacultyOutcome, Failure, Loaded, Phases, PluginSet, Recovery, Task},
     services::CallContext,
     tool::{Output, Tool},
 };
@@ -218,6 +218,28 @@ impl PluginSet for Counting {
 
     async fn engage(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<FacultyOutcome> {
         self.plugins.engage(cx, faculty, task).await
+    }
+
+    async fn phases(&self, faculty: &str) -> Result<Phases> {
+        self.plugins.phases(faculty).await
+    }
+
+    async fn orient(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<String> {
+        self.plugins.orient(cx, faculty, task).await
+    }
+
+    async fn consolidate(
+        &self,
+        cx: &CallContext,
+        faculty: &str,
+        task: Task,
+        outcome: FacultyOutcome,
+    ) -> Result<FacultyOutcome> {
+        self.plugins.consolidate(cx, faculty, task, outcome).await
+    }
+
+    async fn recover(&self, cx: &CallContext, faculty: &str, task: Task, failure: Failure) -> Result<Recovery> {
+        self.plugins.recover(cx, faculty, task, failure).await
     }
 
     async fn run_code(&self, cx: &CallContext, interpreter: &str, by: &Authority, program: Program) -> Result<Ran> {

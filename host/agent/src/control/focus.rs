@@ -17,12 +17,7 @@ use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{ControlPlane, Kit, lock};
-use crate::{
-    RunContext, RunReport, Terms,
-    lease::Keeper,
-    run::{may_mend, run_kept},
-    slot::Slot,
-};
+use crate::{RunContext, RunReport, Terms, judge::may_mend, lease::Keeper, run::run_kept, slot::Slot};
 
 /// How long a host leaves a focus to others that it could not go on with, the longer the more hosts it has had.
 const LEFT_ALONE: Backoff = Backoff { first_ms: 30_000, most_ms: 3_600_000 };
@@ -101,7 +96,7 @@ async fn give_up(plane: &ControlPlane, claimed: &Claimed, backoff: Backoff, fail
             return Ok(());
         }
         Failure::Here(error) => {
-            let again = !resumed && may_mend(&error);
+            let again = !resumed && may_mend(Some(&error));
             (error, again.then(|| backoff.wait_ms(work.attempts)))
         }
         Failure::Anywhere(error) => (error, None),

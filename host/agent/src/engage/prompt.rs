@@ -27,17 +27,21 @@ A result that begins with 'denied' was refused on purpose, by a rule of your ope
 neither does reaching the same thing another way. Go on without it; if you cannot, say in your answer what was refused
 and what you needed it for.";
 
-/// Puts the system prompt together. `around` is the digest of other work, or empty.
-pub(super) fn system(faculty: &str, entries: &[Entry], around: &str) -> String {
+/// Puts the system prompt together. `material` is what others wrote, marked as that: the digest of other work, and what
+/// the faculty found before the work. What is empty is left out.
+pub(super) fn system(faculty: &str, entries: &[Entry], material: &[&str]) -> String {
     let written = ledger::formatted(entries);
     let so_far = match written.len() {
         0 => String::new(),
         1..=FIRST_PAGE => format!("What it says so far:\n\n{written}"),
         _ => format!("How it begins (ledger_read has the rest):\n\n{}", head(&written, FIRST_PAGE)),
     };
-    [FOCUS, LEDGER, &so_far, DENIALS, around, faculty.trim()]
-        .into_iter()
-        .map(str::trim_end)
+    let before = [FOCUS, LEDGER, &so_far, DENIALS];
+    before
+        .iter()
+        .chain(material)
+        .chain(&[faculty.trim()])
+        .map(|section| section.trim_end())
         .filter(|section| !section.is_empty())
         .collect::<Vec<_>>()
         .join("\n\n")
@@ -52,19 +56,20 @@ mod tests {
     #[test]
     fn the_hosts_sections_stand_before_the_facultys_and_show_the_ledger_of_earlier_runs() {
         let entry = Entry { seq: 1, entry_type: EntryType::Finding, content: "water is wet".into(), created_ms: 0 };
-        let text = system("You are a diver.\n", &[entry], "== AWARENESS ==");
+        let text = system("You are a diver.\n", &[entry], &["== AWARENESS ==", "", "== CONTEXT =="]);
         let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} is missing in {text}"));
         assert!(at("# How you work") < at("# The ledger") && at("# The ledger") < at("water is wet"));
         assert!(at("water is wet") < at("# Refusals") && at("# Refusals") < at("== AWARENESS =="));
-        assert!(at("== AWARENESS ==") < at("You are a diver."));
+        assert!(at("== AWARENESS ==") < at("== CONTEXT =="));
+        assert!(at("== CONTEXT ==") < at("You are a diver."));
         assert!(text.contains("ledger_append") && text.ends_with("You are a diver."));
-        assert!(!system("", &[], "").contains("so far"));
+        assert!(!system("", &[], &[]).contains("so far"));
     }
 
     #[test]
     fn a_long_ledger_does_not_fill_the_window() {
         let long = |seq| Entry { seq, entry_type: EntryType::Finding, content: "ä".repeat(10_000), created_ms: 0 };
-        let text = system("", &[long(1), long(2), long(3)], "");
+        let text = system("", &[long(1), long(2), long(3)], &[]);
         assert!(text.len() < 2 * FIRST_PAGE && text.contains("ledger_read has the rest"), "{}", text.len());
     }
 }

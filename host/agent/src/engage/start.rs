@@ -11,7 +11,7 @@ use animus_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{engine_tools, prompt};
+use super::{engine_tools, prompt, quoted::quoted};
 use crate::focus::{Focus, Oriented};
 
 /// What was found when the loop began.
@@ -43,7 +43,9 @@ impl Start {
                 let skills = host.orient(&faculty, &prompt).await?;
                 let written = host.cx().tenant.ledger_read(host.work_id(), Filter::default()).await?;
                 let around = host.awareness().await?;
-                let system = prompt::system(&system, &written, &around);
+                // Who calls the loop inside a tool has work of their own.
+                let found = if by.depth == 0 { quoted(host.context()) } else { String::new() };
+                let system = prompt::system(&system, &written, &[&around, &found]);
                 Ok(Self { system, tools: engine_tools::definitions(&host, &by), skills })
             })
             .await?;

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -47,6 +47,8 @@ pub(super) struct Past {
     programs: Mutex<BTreeMap<u64, Program>>,
     /// When the focus began, milliseconds since the epoch.
     began_ms: u64,
+    /// When a phase got the last answer, milliseconds since the epoch: where the next one begins.
+    reached_ms: AtomicU64,
     /// HTTP requests that were made again though they have an outcome.
     repeated: Mutex<BTreeSet<u64>>,
 }
@@ -67,6 +69,7 @@ struct Program {
     /// What a program in it begins with, milliseconds since the epoch: the time of the last model's answer, before which
     /// nothing of the turn began. The clock itself may have gone on meanwhile by what happens at the same time.
     turn_ms: u64,
+    is_phase: bool,
 }
 
 /// What becomes of an effect that a program asks for.
@@ -216,6 +219,9 @@ impl Focus {
         }
         for record in &inside {
             self.remember(record);
+            if intent.kind == EffectKind::Phase && record.intent.parent == Some(seq) {
+                self.reach(answered_at(record));
+            }
         }
         self.give_up(inside).await?;
         match outcome {
@@ -351,12 +357,18 @@ impl Focus {
         let Some(seq) = seq else { return };
         let mut programs = lock(&self.0.past.programs);
         let began = match (kind, parent.and_then(|parent| programs.get(&parent))) {
-            (EffectKind::Phase, _) => self.0.past.began_ms,
+            (EffectKind::Phase, _) => self.0.past.began_ms.max(self.0.past.reached_ms.load(Ordering::Acquire)),
             (EffectKind::Code, Some(outer)) => outer.turn_ms,
             _ => return,
         };
         let clock = Arc::new(VirtualClock::at(began));
-        programs.insert(seq, Program { clock, turn_ms: began });
+        programs.insert(seq, Program { clock, turn_ms: began, is_phase: kind == EffectKind::Phase });
+    }
+
+    /// A phase got an answer at that time. What it slept does not count: the journal does not have that of a phase which is
+    /// answered.
+    fn reach(&self, at_ms: Option<u64>) {
+        self.0.past.reached_ms.fetch_max(at_ms.unwrap_or_default(), Ordering::AcqRel);
     }
 
     /// What the program that `parent` is reads as time and randomness.
@@ -374,6 +386,9 @@ impl Focus {
         let Some(program) = intent.parent.and_then(|parent| programs.get_mut(&parent)) else { return };
         let Some(at_ms) = at_ms else { return };
         program.clock.advance(at_ms);
+        if program.is_phase {
+            self.reach(Some(at_ms));
+        }
         if matches!(intent.kind, EffectKind::Llm | EffectKind::Host) {
             program.turn_ms = program.turn_ms.max(at_ms);
         }
@@ -443,6 +458,14 @@ impl Past {
         let quiet = mode != Mode::Resume || !replay.is_over();
         let replay = (quiet || replay.is_strict()).then_some(replay);
         Ok(Self { replay: Mutex::new(replay), quiet: AtomicBool::new(quiet), began_ms, ..Self::default() })
+    }
+}
+
+/// The time that the program of an answer went on from.
+fn answered_at(record: &Record) -> Option<u64> {
+    match &record.outcome {
+        Some(Outcome::Ok { response }) => response.get(AT).and_then(Value::as_u64),
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use animus_core::{
     code::{Description, Program, Ran, Tested},
     hook::{HookEvent, Verdict},
     id::PluginName,
-    plugins::{FacultyOutcome, Loaded, PluginSet, Task},
+    plugins::{FacultyOutcome, Failure, Loaded, Phases, PluginSet, Recovery, Task},
     services::CallContext,
     tool::{Output, Tool},
 };
@@ -74,6 +74,28 @@ impl PluginSet for With {
 
     async fn engage(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<FacultyOutcome> {
         self.of_plugin(faculty).engage(cx, faculty, task).await
+    }
+
+    async fn phases(&self, faculty: &str) -> Result<Phases> {
+        self.of_plugin(faculty).phases(faculty).await
+    }
+
+    async fn orient(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<String> {
+        self.of_plugin(faculty).orient(cx, faculty, task).await
+    }
+
+    async fn consolidate(
+        &self,
+        cx: &CallContext,
+        faculty: &str,
+        task: Task,
+        outcome: FacultyOutcome,
+    ) -> Result<FacultyOutcome> {
+        self.of_plugin(faculty).consolidate(cx, faculty, task, outcome).await
+    }
+
+    async fn recover(&self, cx: &CallContext, faculty: &str, task: Task, failure: Failure) -> Result<Recovery> {
+        self.of_plugin(faculty).recover(cx, faculty, task, failure).await
     }
 
     async fn run_code(&self, cx: &CallContext, interpreter: &str, by: &Authority, program: Program) -> Result<Ran> {

@@ -20,6 +20,7 @@ mod events;
 mod growth;
 mod hooks;
 mod pairing;
+mod phases;
 mod resume;
 mod retrace;
 mod runs;

@@ -21,7 +21,7 @@ use animus_core::{
         Content, Embeddings, Message, ModelInfo, Models, Price, Request, Response, ResponseStream, Role, Stop,
         StreamEvent, ToolInput, ToolResult, ToolUse, Usage,
     },
-    plugins::{FacultyOutcome, Loaded, PluginSet, Task},
+    plugins::{FacultyOutcome, Failure, Loaded, Phases, PluginSet, Recovery, Task},
     services::{CallContext, EngageOptions, Engagement, Principal},
     tool::{Annotations, Output, Tool},
     work::Host,
@@ -193,6 +193,9 @@ type ToolFn = Box<dyn Fn(CallContext, Value) -> BoxFuture<'static, Result<Output
 type TurnFn = Box<dyn Fn(usize) -> Turn + Send>;
 type FacultyFn = Box<dyn Fn(CallContext, Principal, Task) -> BoxFuture<'static, Result<FacultyOutcome>> + Send + Sync>;
 
+/// A phase beside `engage`: of what it is given beside its task it makes an answer.
+type PhaseFn<G, A> = Box<dyn Fn(CallContext, Principal, Task, G) -> BoxFuture<'static, Result<A>> + Send + Sync>;
+
 type CodeFn = Box<dyn Fn(CallContext, Authority, Program) -> BoxFuture<'static, Result<Ran>> + Send + Sync>;
 
 type HookFn = Box<dyn Fn(CallContext, Principal, HookEvent) -> BoxFuture<'static, Result<Verdict>> + Send + Sync>;
@@ -203,6 +206,11 @@ pub struct FakePlugins {
     tools: Vec<Arc<Tool>>,
     functions: BTreeMap<String, ToolFn>,
     faculty: FacultyFn,
+    orient: Option<PhaseFn<(), String>>,
+    consolidate: Option<PhaseFn<FacultyOutcome, FacultyOutcome>>,
+    recover: Option<PhaseFn<Failure, Recovery>>,
+    /// Why the faculty's code cannot be loaded.
+    pub broken: Option<Error>,
     interpreter: CodeFn,
     hooks: BTreeMap<String, HookFn>,
     /// Denials of tools whose plugin awaits a grant.
@@ -236,6 +244,10 @@ impl FakePlugins {
             tools: Vec::new(),
             functions: BTreeMap::new(),
             faculty: Box::new(faculty),
+            orient: None,
+            consolidate: None,
+            recover: None,
+            broken: None,
             interpreter: Box::new(|_, _, _| async { panic!("no interpreter") }.boxed()),
             hooks: BTreeMap::new(),
             awaiting: Vec::new(),
@@ -247,6 +259,39 @@ impl FakePlugins {
             ..Grant::default()
         });
         plugins
+    }
+
+    /// The faculty's phase before the work.
+    pub fn orient(
+        mut self,
+        phase: impl Fn(CallContext, Principal, Task, ()) -> BoxFuture<'static, Result<String>> + Send + Sync + 'static,
+    ) -> Self {
+        self.orient = Some(Box::new(phase));
+        self
+    }
+
+    /// The faculty's phase after the work.
+    pub fn consolidate(
+        mut self,
+        phase: impl Fn(CallContext, Principal, Task, FacultyOutcome) -> BoxFuture<'static, Result<FacultyOutcome>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.consolidate = Some(Box::new(phase));
+        self
+    }
+
+    /// The faculty's phase after a failure.
+    pub fn recover(
+        mut self,
+        phase: impl Fn(CallContext, Principal, Task, Failure) -> BoxFuture<'static, Result<Recovery>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.recover = Some(Box::new(phase));
+        self
     }
 
     /// What the faculty may do.
@@ -409,15 +454,59 @@ impl PluginSet for FakePlugins {
     }
 
     async fn engage(&self, cx: &CallContext, faculty: &str, task: Task) -> Result<FacultyOutcome> {
+        self.loads()?;
         if self.plugin(faculty).is_none() {
             return Err(Error::NotFound(format!("there is no plugin '{faculty}'")));
         }
-        // As the runtime does: a call that is cancelled is dropped where it stands.
-        tokio::select! {
-            biased;
-            outcome = (self.faculty)(cx.clone(), self.principal(cx), task) => outcome,
-            () = cx.cancel.cancelled() => Err(Error::Cancelled),
+        until_cancelled(cx, (self.faculty)(cx.clone(), self.principal(cx), task)).await
+    }
+
+    async fn phases(&self, faculty: &str) -> Result<Phases> {
+        self.loads()?;
+        if self.plugin(faculty).is_none() {
+            return Err(Error::NotFound(format!("there is no plugin '{faculty}'")));
         }
+        Ok(Phases {
+            orient: self.orient.is_some(),
+            consolidate: self.consolidate.is_some(),
+            recover: self.recover.is_some(),
+        })
+    }
+
+    async fn orient(&self, cx: &CallContext, _: &str, task: Task) -> Result<String> {
+        self.loads()?;
+        until_cancelled(cx, self.orient.as_ref().unwrap()(cx.clone(), self.principal(cx), task, ())).await
+    }
+
+    async fn consolidate(
+        &self,
+        cx: &CallContext,
+        _: &str,
+        task: Task,
+        outcome: FacultyOutcome,
+    ) -> Result<FacultyOutcome> {
+        self.loads()?;
+        until_cancelled(cx, self.consolidate.as_ref().unwrap()(cx.clone(), self.principal(cx), task, outcome)).await
+    }
+
+    async fn recover(&self, cx: &CallContext, _: &str, task: Task, failure: Failure) -> Result<Recovery> {
+        self.loads()?;
+        until_cancelled(cx, self.recover.as_ref().unwrap()(cx.clone(), self.principal(cx), task, failure)).await
+    }
+}
+
+impl FakePlugins {
+    fn loads(&self) -> Result<()> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// As the runtime does: a call that is cancelled is dropped where it stands.
+async fn until_cancelled<T>(cx: &CallContext, call: BoxFuture<'static, Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        answer = call => answer,
+        () = cx.cancel.cancelled() => Err(Error::Cancelled),
     }
 }
 

@@ -119,6 +119,8 @@ struct Inspected {
     is_faculty: bool,
     is_interpreter: bool,
     is_hook: bool,
+    /// Of a faculty, in the order in which they are run.
+    phases: Vec<&'static str>,
     imports: Vec<String>,
     exports: Vec<String>,
     /// What the imports need.
@@ -186,6 +188,7 @@ impl Inspect {
             is_faculty: inspection.is_faculty,
             is_interpreter: inspection.is_interpreter,
             is_hook: inspection.is_hook,
+            phases: if inspection.is_faculty { inspection.phases.names() } else { Vec::new() },
             imports: inspection.imports,
             exports: inspection.exports,
             capabilities: inspection.capabilities,
@@ -223,6 +226,7 @@ fn inspected_text(shown: &Inspected) -> String {
         }
     };
     section("exports", lines("·", &shown.exports));
+    section("phases", if shown.phases.is_empty() { String::new() } else { format!("  {}\n", shown.phases.join(", ")) });
     section("imports", lines("·", &shown.imports));
     section("asks for", lines("?", &written(&shown.requested)));
     if let Some(installed) = &shown.installed {
