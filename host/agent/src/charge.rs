@@ -66,34 +66,49 @@ pub(crate) struct Charge {
     /// What the call costs if it ends without the vendor's count.
     estimate: Usage,
     dispatched: bool,
+    /// What to reserve when it is made after all, though the journal was to answer it.
+    pending: Option<(Budget, Amount)>,
 }
 
 impl Charge {
     /// Reserves the estimated request and the longest answer. Fails with `BudgetExhausted`, and only so.
     pub(crate) fn reserve(budget: &Budget, conversation: &Conversation, model: &ModelInfo) -> Result<Self> {
+        let mut charge = Self::answered(budget, conversation, model);
+        charge.claim()?;
+        Ok(charge)
+    }
+
+    /// Of a call that the journal answers: it costs what it cost. Should it be made all the same, because another one got
+    /// the answer, it is reserved then.
+    pub(crate) fn answered(budget: &Budget, conversation: &Conversation, model: &ModelInfo) -> Self {
         let estimate = Usage { input_tokens: conversation.weight().tokens, ..Usage::default() };
         let longest = conversation.frame().max_tokens.unwrap_or(model.max_output);
         let most = Usage { output_tokens: longest.into(), ..estimate };
-        let reservation = Some(budget.reserve(amount(&most, model.price.map(|price| price.cost(&most))))?);
-        Ok(Self { reservation, price: model.price, estimate, dispatched: false })
+        let most = amount(&most, model.price.map(|price| price.cost(&most)));
+        let pending = Some((budget.clone(), most));
+        Self { reservation: None, price: model.price, estimate, dispatched: false, pending }
     }
 
-    /// Of a call that the journal answers: it costs what it cost.
-    pub(crate) fn answered(conversation: &Conversation) -> Self {
-        let estimate = Usage { input_tokens: conversation.weight().tokens, ..Usage::default() };
-        Self { reservation: None, price: None, estimate, dispatched: false }
+    fn claim(&mut self) -> Result<()> {
+        if let Some((budget, most)) = self.pending.take() {
+            self.reservation = Some(budget.reserve(most)?);
+        }
+        Ok(())
     }
 
     /// Reserves the estimated tokens of so many bytes of text. Fails with `BudgetExhausted`, and only so.
     pub(crate) fn for_embeddings(budget: &Budget, bytes: usize, model: &ModelInfo) -> Result<Self> {
         let estimate = Usage { input_tokens: tokens_of(bytes), ..Usage::default() };
         let reservation = Some(budget.reserve(amount(&estimate, model.price.map(|price| price.cost(&estimate))))?);
-        Ok(Self { reservation, price: model.price, estimate, dispatched: false })
+        Ok(Self { reservation, price: model.price, estimate, dispatched: false, pending: None })
     }
 
-    /// From here on the call costs something, whatever happens.
-    pub(crate) fn dispatched(&mut self) {
+    /// From here on the call costs something, whatever happens. Fails with `BudgetExhausted`, and only so, where nothing
+    /// was reserved for it: it must not be made then.
+    pub(crate) fn dispatched(&mut self) -> Result<()> {
+        self.claim()?;
         self.dispatched = true;
+        Ok(())
     }
 
     /// So many bytes of the answer arrived.
@@ -192,27 +207,41 @@ mod tests {
     fn the_vendors_count_replaces_the_estimate_and_a_failed_call_costs_nothing() {
         let budget = Budget::new("run", Allowance::default());
         let mut charge = Charge::reserve(&budget, &request("hello"), &model()).unwrap();
-        charge.dispatched();
+        charge.dispatched().unwrap();
         charge.streamed(1_000);
         charge.settle(&response(Usage { input_tokens: 5, output_tokens: 3, ..Usage::default() }));
         assert_eq!(budget.standing().spent, Amount { tokens: 8, microusd: 7 });
         let mut charge = Charge::reserve(&budget, &request("hello"), &model()).unwrap();
-        charge.dispatched();
+        charge.dispatched().unwrap();
         charge.release();
         assert_eq!(budget.standing().spent, Amount { tokens: 8, microusd: 7 });
         assert_eq!(budget.standing().reserved, Amount::default());
     }
 
     #[test]
+    fn a_call_that_the_journal_was_to_answer_is_reserved_when_it_is_made_after_all() {
+        let budget = Budget::new("run", Allowance { tokens: Some(150), microusd: None });
+        let mut charge = Charge::answered(&budget, &request("hello"), &model());
+        drop(Charge::answered(&budget, &request("hello"), &model()));
+        assert_eq!(budget.standing().reserved, Amount::default());
+        charge.dispatched().unwrap();
+        assert!(budget.standing().reserved.tokens > 100);
+        let refused = Charge::answered(&budget, &request("hello"), &model()).dispatched();
+        assert_eq!(refused.unwrap_err().class(), "budget-exhausted");
+        charge.settle(&response(Usage { input_tokens: 5, output_tokens: 3, ..Usage::default() }));
+        assert_eq!(budget.standing().spent, Amount { tokens: 8, microusd: 7 });
+    }
+
+    #[test]
     fn an_abandoned_answer_and_one_that_nobody_counted_cost_their_estimate() {
         let budget = Budget::new("run", Allowance::default());
         let mut charge = Charge::reserve(&budget, &request(&"x".repeat(40)), &model()).unwrap();
-        charge.dispatched();
+        charge.dispatched().unwrap();
         charge.streamed(8);
         drop(charge);
         assert_eq!(budget.standing().spent, Amount { tokens: 12, microusd: 14 });
         let mut charge = Charge::reserve(&budget, &request(&"x".repeat(40)), &model()).unwrap();
-        charge.dispatched();
+        charge.dispatched().unwrap();
         charge.settle(&response(Usage::default()));
         assert!(budget.standing().spent.tokens >= 22, "{:?}", budget.standing());
         assert_eq!(budget.standing().reserved, Amount::default());

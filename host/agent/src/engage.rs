@@ -180,6 +180,11 @@ impl<'a> Engage<'a> {
             let Response { message, stop, model, .. } =
                 match self.focus.listen(self.by, prepared).instrument(iteration.clone()).await {
                     Err(Error::Cancelled) => return Ok(Ending::Cancelled),
+                    // The journal was to answer it, and did not.
+                    Err(Error::BudgetExhausted(why)) => {
+                        self.focus.notice(why);
+                        return Ok(Ending::Budget);
+                    }
                     Err(Error::Denied(denial)) if denial.gate == Gate::Hook => return Ok(self.blocked(*denial)),
                     Err(error) if error.is_context_overflow() => {
                         // Estimates err; the vendor's word counts. Every time this leaves less room, so it comes to an end.

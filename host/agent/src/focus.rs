@@ -53,7 +53,7 @@ mod skills;
 
 pub(crate) use code::Execution;
 pub(crate) use hooks::About;
-pub(crate) use past::Resumed;
+pub(crate) use past::{Replayed, Resumed};
 pub(crate) use skills::Oriented;
 
 /// How long a cancelled effect may take to end by itself before it is dropped.
@@ -135,6 +135,8 @@ pub(crate) struct Call {
 pub(crate) struct Acting {
     /// Its number in the journal.
     pub(crate) seq: Option<u64>,
+    /// It was begun before by a host that is gone, and perhaps done.
+    pub(crate) again: bool,
     /// Fires when the run is cancelled or whoever asked is gone.
     pub(crate) cancel: CancellationToken,
 }
@@ -311,8 +313,12 @@ impl Focus {
 
     /// Whether this run may call a tool, as far as the run goes: a plugin's own grant is another matter.
     pub(crate) fn in_reach(&self, tool: &str) -> bool {
-        self.0.cx.tools.as_ref().is_none_or(|patterns| patterns.iter().any(|p| p.matches(tool)))
-            && self.0.cap.as_ref().is_none_or(|cap| cap.allows(&Capability::Tool(tool.to_owned())))
+        !self.is_narrowed(tool) && self.0.cap.as_ref().is_none_or(|cap| cap.allows(&Capability::Tool(tool.to_owned())))
+    }
+
+    /// Whether whoever had this run done left the tool out.
+    pub(crate) fn is_narrowed(&self, tool: &str) -> bool {
+        self.0.cx.tools.as_ref().is_some_and(|patterns| !patterns.iter().any(|p| p.matches(tool)))
     }
 
     /// Calls a tool, unless this run may not.
@@ -327,9 +333,8 @@ impl Focus {
             return Err(unknown_tool(&name, known));
         }
         if !self.in_reach(&name) {
-            // What the work was submitted with cannot be widened.
-            let capped = self.0.cap.as_ref().is_some_and(|cap| !cap.allows(&Capability::Tool(name.clone())));
-            let command = (!capped).then(|| format!("repeat the run with --tool '{name}'"));
+            // A run's own narrowing is that of whoever may repeat it; a cap is of those who submitted the work.
+            let command = self.is_narrowed(&name).then(|| format!("repeat the run with --tool '{name}'"));
             let capability = Capability::Tool(name).to_string();
             let (gate, unlock) = (Gate::Principal, Unlock::AskOperator);
             return Err(self.refuse(Denial { who: caller, capability, gate, unlock, reason: None, command }).await);
@@ -418,6 +423,7 @@ impl Focus {
             EffectKind::Phase => (CancellationToken::new(), PATIENCE),
             _ => (cancel.clone(), Duration::ZERO),
         };
+        let again = matches!(course, Course::Again(..));
         let (seq, was) = match course {
             Course::Live => (self.begin(intent).await.map_err(|error| self.halt(error))?, None),
             Course::Again(seq, was) => (Some(seq), was),
@@ -426,7 +432,7 @@ impl Focus {
         };
         span.record("animus.journal.seq", seq.map(trace::figure));
         self.enter(kind, parent, seq);
-        let acting = Acting { seq, cancel: stop.clone() };
+        let acting = Acting { seq, again, cancel: stop.clone() };
         let overdue = async {
             cancel.cancelled().await;
             tokio::time::sleep(patience).await;

@@ -1,11 +1,13 @@
 //! Looking at a focus again: everything is answered from its journal, nothing is done and nothing is written. Or going on
 //! from a point of it, as a work item of its own.
 
+use std::sync::Arc;
+
 use animus_core::{
     Error, Result,
     event::Unwatched,
     id::FocusId,
-    journal::{EffectKind, Outcome, Record},
+    journal::{COPIED, EffectKind, Outcome, Record},
     store::Origin,
     work::{Claim, Disposal, FocusRecord, NewWork, Work},
 };
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    focus::Focus,
+    focus::{Focus, Replayed},
     lease::LEASE_MS,
     phases::{Asked, Attempts, phases},
     run::{Begun, RunContext, RunReport, keep, pinned},
@@ -74,8 +76,9 @@ pub async fn retrace(cx: RunContext, past: Retrace, until: Option<u64>) -> Resul
     let Retrace { work, focus: FocusRecord { id, began_ms, .. }, records } = past;
     let asked = Asked::of(&records)?;
     let count = records.len();
-    let cx = RunContext { watcher: std::sync::Arc::new(Unwatched), ..cx };
-    let focus = Focus::replayed(cx, work.id, id, began_ms, records, until)?;
+    let cx = RunContext { watcher: Arc::new(Unwatched), ..cx };
+    let cap = work.cap.clone().map(Arc::new);
+    let focus = Focus::replayed(cx, work.id, id, cap, Replayed { began_ms, records, until })?;
     let attempts = Attempts::of(&work, work.disposal == Disposal::Queue);
     let result = phases(&focus, asked, attempts).await.result;
     focus.finish().await;
@@ -95,7 +98,8 @@ fn outcome(result: Result<impl Serialize>) -> Outcome {
 }
 
 /// Goes on from a focus as it stood after the record `from`, as a new work item that this process runs: what came before is
-/// answered from a copy of the journal, what follows is done. The focus and its item stay as they are.
+/// answered from a copy of the journal, what follows is done. The focus and its item stay as they are. The new item holds no
+/// more than the old one did and may spend as much, and so may whoever tries it again.
 ///
 /// # Errors
 /// As [`retrace`], [`Error::NotFound`] for no such record, and the store's own.
@@ -105,8 +109,14 @@ pub async fn fork(cx: RunContext, past: Retrace, from: u64) -> Result<RunReport>
     if !records.iter().any(|record| record.seq == from) {
         return Err(Error::NotFound(format!("the focus {} has no record #{from}", old.id)));
     }
-    let new = NewWork::held(work.faculty, "replay", work.instruction, work.params);
+    let new = NewWork {
+        cap: work.cap,
+        allowance: work.allowance,
+        workspace: cx.workspace.as_ref().map(|folder| folder.display().to_string()),
+        ..NewWork::held(work.faculty, "replay", work.instruction, work.params)
+    };
     let item = cx.tenant.work_submit(new).await?.work;
+    let cx = RunContext { budget: cx.budget.derive("work", item.left()), ..cx };
     let claim = Claim::held(cx.host.clone(), LEASE_MS, pinned(&*cx.plugins));
     let claimed = cx.tenant.focus_begin(item.id, item.state, &claim).await?;
     // The journal may be long.
@@ -117,8 +127,8 @@ pub async fn fork(cx: RunContext, past: Retrace, from: u64) -> Result<RunReport>
         if seq != record.seq {
             return Err(Error::Internal(format!("the copy of #{} became #{seq}", record.seq)));
         }
-        if let Some(outcome) = &record.outcome {
-            cx.tenant.journal_end(claimed.lease, seq, outcome.clone()).await?;
+        if let Some(outcome) = record.outcome.clone() {
+            cx.tenant.journal_end(claimed.lease, seq, copy(record.intent.kind, outcome)).await?;
         }
         if let (EffectKind::Ledger, Some(Outcome::Ok { .. }), Ok(entry_type)) =
             (record.intent.kind, &record.outcome, record.intent.subject.parse())
@@ -129,6 +139,14 @@ pub async fn fork(cx: RunContext, past: Retrace, from: u64) -> Result<RunReport>
         }
     }
     Ok(Begun::forked(cx, claimed, keeper, &old, records)?.engage().await)
+}
+
+/// An outcome as the copy has it: what was paid for is not paid again.
+fn copy(kind: EffectKind, mut outcome: Outcome) -> Outcome {
+    if let (EffectKind::Llm, Outcome::Ok { response: Value::Object(response) }) = (kind, &mut outcome) {
+        response.insert(COPIED.to_owned(), Value::Bool(true));
+    }
+    outcome
 }
 
 /// The journal as it was after the record `from`. A phase that had more in it has not ended.

@@ -393,9 +393,10 @@ impl Begun {
     ) -> Result<Self> {
         let Claimed { work, lease, .. } = claimed;
         let asked = Asked::of(&records).ok();
+        let cap = work.cap.clone().map(Arc::new);
         let span = spans::execute(cx.tenant.id(), &work, lease, true);
         let resumed = Resumed { began_ms: of.began_ms, records, forked: Some(of.id) };
-        let focus = Focus::resumed(cx, work.id, lease, None, resumed)?;
+        let focus = Focus::resumed(cx, work.id, lease, cap, resumed)?;
         Ok(Self { focus, work, lease, terms: None, keeper, span, asked })
     }
 

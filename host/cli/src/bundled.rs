@@ -53,6 +53,7 @@ fn policy(name: &str) -> Option<&'static str> {
     match name {
         "assistant" => Some(
             "llm = { roles = ['*'], max_tokens = 16000 }\n\
+             ledger = ['read']\n\
              tool = ['*']\n\
              interpreter = ['python']\n\
              limits = { wall_ms = 14_400_000, cpu_ms = 300_000 }",
@@ -65,7 +66,7 @@ fn policy(name: &str) -> Option<&'static str> {
         "transform" => Some(""),
         "researcher" => Some(
             "llm = { roles = ['*'], max_tokens = 16000 }\n\
-             ledger = ['append']\n\
+             ledger = ['append', 'read']\n\
              tool = ['*']\n\
              interpreter = ['python']\n\
              spawn-child = { faculties = ['*'], max = 8 }\n\

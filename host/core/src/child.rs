@@ -23,6 +23,8 @@ pub const MAX_FAMILY: usize = 256;
 pub const MAX_WAIT_MS: u64 = 86_400_000;
 /// The longest key for deduplication, in bytes. The host puts the parent and its plugin before it.
 pub const MAX_DEDUP_KEY: usize = 128;
+/// How the journal calls the spawning of a child; the answer has its `id`.
+pub const SPAWN: &str = "spawn";
 /// What one answer holds of texts and data, in bytes, the same share for each child: the journal keeps answers whole.
 const SHOWN: usize = 128 << 10;
 
@@ -35,7 +37,7 @@ pub struct NewChild {
     pub description: String,
     /// Parameters, an object.
     pub params: Value,
-    /// Greater is sooner; the parent's own where none.
+    /// Greater is sooner; the parent's own where none, and never more than that: no child goes before others' work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
     /// The most tokens that it may spend; a share of what is left to the parent where none.

@@ -46,7 +46,7 @@ use crate::{Error, limits::SomeLimits};
 pub enum LedgerAccess {
     /// Append entries.
     Append,
-    /// Read entries.
+    /// Read entries, and be told of other work in an engage loop.
     Read,
 }
 
@@ -123,7 +123,7 @@ pub struct Grant {
     /// Models, and the engage loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub llm: Option<LlmGrant>,
-    /// The ledger of the current work item.
+    /// The ledger of the current work item, and awareness of other work.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub ledger: BTreeSet<LedgerAccess>,
     /// The tenant's memories.

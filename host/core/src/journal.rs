@@ -1,7 +1,17 @@
 //! The journal: every effect of a focus, its intent written before it is dispatched and its result after.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::{budget::Amount, llm::Usage};
+
+/// The most that one reading of a journal holds, in bytes of requests and answers: a GiB. A focus with more cannot be
+/// resumed, for it would take the memory of every host that tries.
+pub const MAX_READ: usize = 1 << 30;
+/// In the answer of a model call: that it was copied from the journal of another focus, which paid for it.
+pub const COPIED: &str = "copied";
 
 /// The kinds of effects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -114,4 +124,41 @@ pub struct Record {
     pub started_ms: u64,
     /// When the outcome was written.
     pub ended_ms: Option<u64>,
+}
+
+impl Record {
+    /// What this model call cost, as its answer says; nothing for one that failed, for a copy, and for any other effect.
+    #[must_use]
+    pub fn cost(&self) -> Amount {
+        match (&self.outcome, self.intent.kind) {
+            (Some(Outcome::Ok { response }), EffectKind::Llm) if response.get(COPIED).is_none() => {
+                Paid::deserialize(response).map_or_else(|_| Amount::default(), Paid::amount)
+            }
+            _ => Amount::default(),
+        }
+    }
+}
+
+/// What answers and embeddings have in common.
+#[derive(Deserialize)]
+struct Paid {
+    usage: Usage,
+    cost_microusd: Option<u64>,
+}
+
+impl Paid {
+    fn amount(self) -> Amount {
+        Amount { tokens: self.usage.total(), microusd: self.cost_microusd.unwrap_or_default() }
+    }
+}
+
+/// What a journal comes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Effects, by the word of their kind.
+    pub effects: BTreeMap<String, u64>,
+    /// Those that failed.
+    pub failed: u64,
+    /// Those whose outcome is not known (yet).
+    pub open: u64,
 }

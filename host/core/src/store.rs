@@ -192,7 +192,12 @@ pub trait Journal: Send + Sync {
     /// [`crate::Error::Conflict`] when an outcome is already there, and for a lease that was lost.
     async fn journal_end(&self, lease: Lease, seq: u64, outcome: journal::Outcome) -> Result<()>;
     /// The whole journal of a focus, in order.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] for one of more than [`journal::MAX_READ`] bytes.
     async fn journal_read(&self, focus: FocusId) -> Result<Vec<journal::Record>>;
+    /// What the journal of a focus comes to, without reading it.
+    async fn journal_tally(&self, focus: FocusId) -> Result<journal::Tally>;
 }
 
 /// The most events of one read.

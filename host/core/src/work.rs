@@ -446,7 +446,8 @@ pub struct Claimed {
     pub resumed: bool,
 }
 
-/// What an ended focus leaves on its work item.
+/// What an ended focus leaves on its work item. Of what it spent the larger figure is added: the one here, or what its
+/// journal says of model calls and of the children that it spawned; so nothing is forgotten of one that ended badly.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settlement {
     /// What came of it.

@@ -136,7 +136,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Report> {
     Ok(Inspection {
         digest: Digest::of(bytes),
         size: bytes.len(),
-        notes: unused(&manifest, &needs, is_hook),
+        notes: unused(&manifest, &imports, &needs, is_hook),
         manifest,
         manifest_text: text.to_owned(),
         imports,
@@ -253,8 +253,12 @@ fn check_exports(exports: &[String], problems: &mut Vec<String>) -> Exports {
     found
 }
 
-fn unused(manifest: &Manifest, needs: &[Key], is_hook: bool) -> Vec<String> {
-    let requested = Key::ALL.into_iter().filter(|key| key.opens(&manifest.request) && !needs.contains(key));
+fn unused(manifest: &Manifest, imports: &[String], needs: &[Key], is_hook: bool) -> Vec<String> {
+    // The engage loop does this in the name of whoever runs it.
+    let engages = imports.iter().any(|name| name.starts_with("animus:faculty/engage@"));
+    let by_engage = |key: &Key| engages && matches!(key, Key::Ledger | Key::Tool | Key::Interpreter | Key::SpawnChild);
+    let is_used = |key: &Key| needs.contains(key) || by_engage(key);
+    let requested = Key::ALL.into_iter().filter(|key| key.opens(&manifest.request) && !is_used(key));
     let mut notes: Vec<_> =
         requested.map(|key| format!("its manifest requests {key}, but the component does not import it")).collect();
     if !is_hook && !manifest.request.hook.is_empty() {

@@ -10,6 +10,7 @@ mod capability;
 mod deterministic;
 pub mod egress;
 mod engine;
+mod folders;
 mod hook;
 mod inspect;
 mod install;

@@ -1,15 +1,15 @@
 //! What a store holds: the principal it belongs to, its meter, and the contexts of the interfaces that are linked.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use animus_core::{
     Denial, Error,
-    grant::{Capability, Grant, PathGrant, PathMode},
+    grant::Capability,
     services::{CallContext, Principal, Services, VirtualClock},
 };
 use http::Request;
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{
     Error as Code, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
@@ -19,6 +19,7 @@ use crate::{
     bindings::types,
     deterministic,
     egress::{Egress, Outgoing},
+    folders,
     limits::{Meter, Reached},
     stdio::Capture,
 };
@@ -57,7 +58,7 @@ impl State {
     ///
     /// # Errors
     /// [`Error::NotFound`] for a granted folder that cannot be opened, [`Error::Invalid`] for `$workspace` where the
-    /// call has none.
+    /// call has none, and for a folder of it that leads out of it.
     pub(crate) fn new(
         principal: Principal,
         cx: &CallContext,
@@ -135,40 +136,8 @@ fn context(who: &Who, capture: &Arc<Capture>, cx: &CallContext) -> Result<WasiCt
     if let Some(program) = &cx.deterministic {
         deterministic::apply(&mut wasi, program);
     }
-    open_folders(&mut wasi, who.principal.authority.effective(), cx.workspace.as_deref())?;
+    folders::open(&mut wasi, who.principal.authority.effective(), cx.workspace.as_deref())?;
     Ok(wasi.build())
-}
-
-/// Preopens are the whole authority over files: a guest can name nothing that is not beneath one.
-fn open_folders(wasi: &mut WasiCtxBuilder, grant: &Grant, workspace: Option<&Path>) -> Result<(), Error> {
-    for path in &grant.paths {
-        let host = resolve(path, workspace)?;
-        let perms = match path.mode {
-            PathMode::Ro => FsPerms::ReadOnly,
-            PathMode::Rw => FsPerms::ReadWrite,
-        };
-        wasi.preopened_dir(&host, &path.guest, perms).map_err(|e| {
-            Error::NotFound(format!(
-                "the granted folder {} cannot be opened: {e}; make it, or change the grant",
-                host.display()
-            ))
-        })?;
-    }
-    Ok(())
-}
-
-fn resolve(path: &PathGrant, workspace: Option<&Path>) -> Result<std::path::PathBuf, Error> {
-    // A grant that comes from a file was checked when it was read; one that was not must not open anything.
-    path.check()?;
-    if path.host == "*" || path.guest == "*" {
-        return Err(Error::Invalid(format!("'{path:?}' names no folder: `*` is for ceilings")));
-    }
-    match path.host.strip_prefix("$workspace") {
-        None => Ok(path.host.clone().into()),
-        Some(rest) => workspace.map(|folder| folder.join(rest.trim_start_matches('/'))).ok_or_else(|| {
-            Error::Invalid("the plugin is granted $workspace, and this call has none; give one with --workspace".into())
-        }),
-    }
 }
 
 /// The part of the state that the host's own interfaces use.

@@ -2,8 +2,10 @@
 
 use animus_core::{
     Error, Result,
-    id::FocusId,
-    journal::{EffectKind, Intent, Record},
+    budget::Amount,
+    child::SPAWN,
+    id::{FocusId, WorkId},
+    journal::{EffectKind, Intent, Outcome, Record, Tally},
     ledger::{self, MAX_CONTENT},
     work::{Disposal, FocusRecord, Lease, MAX_DEPTH, MAX_TAKEOVERS, NewWork, Settlement, State, Work, WorkFilter},
 };
@@ -95,7 +97,67 @@ pub(crate) fn effect(row: &impl Columns) -> Result<Record> {
     })
 }
 
-/// When a lease that is given or renewed now runs out.
+/// A journal that is being read.
+#[derive(Default)]
+pub(crate) struct Reading {
+    records: Vec<Record>,
+    bytes: usize,
+}
+
+impl Reading {
+    /// One record more.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when they are more than `most` bytes together.
+    pub(crate) fn push(&mut self, row: &impl Columns, focus: FocusId, most: usize) -> Result<()> {
+        let long = |column| row.maybe_text(column).map(|text| text.map_or(0, |text| text.len()));
+        self.bytes = self.bytes.saturating_add(long("request")?).saturating_add(long("outcome")?);
+        if self.bytes > most {
+            return Err(Error::Invalid(format!(
+                "the journal of the focus {focus} has more than the {most} bytes that are read at once; `animus work retry` \
+                 begins its work anew"
+            )));
+        }
+        self.records.push(effect(row)?);
+        Ok(())
+    }
+
+    pub(crate) fn records(self) -> Vec<Record> {
+        self.records
+    }
+}
+
+/// What a journal comes to, from a row for each kind of effect.
+pub(crate) fn tally<R: Columns>(rows: &[R]) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for row in rows {
+        tally.effects.insert(row.text("kind")?, row.number("effects")?);
+        tally.failed = tally.failed.saturating_add(row.number("failed")?);
+        tally.open = tally.open.saturating_add(row.number("open")?);
+    }
+    Ok(tally)
+}
+
+/// The child that this record is the spawning of.
+pub(crate) fn spawned(record: &Record) -> Option<WorkId> {
+    match (&record.outcome, record.intent.kind) {
+        (Some(Outcome::Ok { response }), EffectKind::Child) if record.intent.subject == SPAWN => {
+            response.get("id")?.as_str()?.parse().ok()
+        }
+        _ => None,
+    }
+}
+
+/// What a child took of what its parent may spend: what it spent, and all that it still may where it goes on.
+pub(crate) fn taken(child: &Work) -> Amount {
+    let most = |spent: u64, most: Option<u64>| most.filter(|_| !child.state.is_settled()).unwrap_or(0).max(spent);
+    Amount {
+        tokens: most(child.tokens, child.allowance.tokens),
+        microusd: most(child.cost_microusd, child.allowance.microusd),
+    }
+}
+
+/// When a lease that is given or renewed now runs out, by the clock of this host.
 pub(crate) fn until(lease_ms: u64) -> i64 {
     now_ms().saturating_add(signed(lease_ms))
 }
@@ -179,12 +241,12 @@ pub(crate) fn expect_end(to: State) -> Result<()> {
     Err(Error::Invalid(format!("a focus cannot leave its work item {to}")))
 }
 
-/// Where an item goes whose focus ends so, and not before when.
-pub(crate) fn after(work: &Work, to: State, settlement: &Settlement) -> (State, u64) {
+/// Where an item goes whose focus ends so, and not before when, by the clock that says it is `now_ms`.
+pub(crate) fn after(work: &Work, to: State, settlement: &Settlement, now_ms: i64) -> (State, u64) {
     match (to, work.disposal, settlement.retry_in_ms) {
         (State::Failed, ..) if work.cancelling => (State::Cancelled, work.not_before_ms),
         (State::Failed, Disposal::Queue, Some(wait)) if work.attempts < work.max_attempts => {
-            (State::Queued, until(wait).unsigned_abs())
+            (State::Queued, now_ms.unsigned_abs().saturating_add(wait))
         }
         (State::Failed, Disposal::Queue, _) => (State::Dead, work.not_before_ms),
         _ => (to, work.not_before_ms),
@@ -235,4 +297,43 @@ pub(crate) fn expect_short(content: &str) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    struct Row(BTreeMap<&'static str, String>);
+
+    impl Columns for Row {
+        fn maybe_text(&self, column: &str) -> Result<Option<String>> {
+            Ok(self.0.get(column).cloned())
+        }
+        fn maybe_integer(&self, column: &str) -> Result<Option<i64>> {
+            Ok(self.0.get(column).and_then(|number| number.parse().ok()))
+        }
+        fn flag(&self, _: &str) -> Result<bool> {
+            Err(Error::Internal("a journal has no flags".into()))
+        }
+        fn bytes(&self, _: &str) -> Result<&[u8]> {
+            Err(Error::Internal("a journal has no bytes".into()))
+        }
+    }
+
+    #[test]
+    fn a_journal_is_read_up_to_so_many_bytes() {
+        let texts = [("kind", "tool"), ("caller", "a"), ("subject", "x.y"), ("request", "\"12345678\"")];
+        let mut row = Row(texts.map(|(column, text)| (column, text.to_owned())).into());
+        row.0.insert("seq", "1".into());
+        row.0.insert("started_ms", "0".into());
+        row.0.insert("outcome", r#"{"status":"ok","response":1}"#.into());
+        let mut reading = Reading::default();
+        reading.push(&row, FocusId::new(), 76).unwrap();
+        reading.push(&row, FocusId::new(), 76).unwrap();
+        let why = reading.push(&row, FocusId::new(), 76).unwrap_err().to_string();
+        assert!(why.contains("more than the 76 bytes") && why.contains("animus work retry"), "{why}");
+        assert_eq!(reading.records().len(), 2);
+    }
 }

@@ -17,7 +17,7 @@ use animus_core::{
     memory::{Embedding, NewMemory, Query, Update},
     skill::{Author, How, NewSkill, SkillFiles, SkillOrigin},
     store::{NewGeneration, SecretValue, Store as _, Tenant},
-    work::{Beat, Claim, Host, NewWork, State, Submission},
+    work::{Beat, Claim, Host, NewWork, Settlement, State, Submission},
 };
 use animus_store::{MasterKey, Postgres};
 use futures::{FutureExt as _, future::join_all};
@@ -392,6 +392,71 @@ async fn a_connection_that_is_cut_in_a_call_is_told_and_the_next_call_works() {
     tenant.audit("host", "test", "again", json!({})).await.unwrap();
     let log = tenant.audit_read(10).await.unwrap();
     assert_eq!(log.iter().map(|entry| entry.subject.as_str()).collect::<Vec<_>>(), ["before", "after", "again"]);
+}
+
+#[tokio::test]
+async fn leases_are_renewed_while_everything_else_of_a_host_waits() {
+    let Some(database) = Database::fresh().await else { return };
+    let tenant = tenant(&open(&database.url()).await.unwrap(), "local").await;
+    tenant.work_submit(queued("x")).await.unwrap();
+    let lease = tenant.work_claim(&claim("one")).await.unwrap().unwrap().lease;
+    let (mut stranger, mut lock) = (database.stranger().await, database.stranger().await);
+    lock.execute("BEGIN; SELECT 1 FROM tenants FOR UPDATE").await.unwrap();
+    let waiting: Vec<_> = (0..20)
+        .map(|n| {
+            let tenant = tenant.clone();
+            tokio::spawn(async move { tenant.audit("host", "test", &n.to_string(), json!({})).await })
+        })
+        .collect();
+    let stuck = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = 'animus' AND wait_event_type = 'Lock'";
+    while count(&mut stranger, stuck).await < 10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(tenant.focus_renew(&[lease], 60_000).await.unwrap().lost, []);
+    lock.execute("ROLLBACK").await.unwrap();
+    // Had the renewal waited for one of them, that one would have given up its wait for the lock first.
+    for written in join_all(waiting).await {
+        written.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn leases_go_by_the_clock_of_the_server() {
+    let Some(database) = Database::fresh().await else { return };
+    let mut stranger = database.stranger().await;
+    // As if it were a day behind.
+    let behind = "CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+             AS 'SELECT pg_catalog.clock_timestamp() - interval ''1 day''';
+         DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_catalog', current_database()); END $$";
+    stranger.execute(behind).await.unwrap();
+    let tenant = tenant(&open(&database.url()).await.unwrap(), "local").await;
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let leases = "SELECT max(lease_until_ms) FROM focuses";
+    tenant.work_submit(queued("x")).await.unwrap();
+    let lease = tenant.work_claim(&claim("one")).await.unwrap().unwrap().lease;
+    let hour = 3_600_000;
+    assert!(count(&mut stranger, leases).await < now - hour);
+    assert!(tenant.work_claim(&claim("two")).await.unwrap().is_none(), "it has not run out");
+    assert_eq!(tenant.focus_renew(&[lease], 120_000).await.unwrap().lost, []);
+    assert!(count(&mut stranger, leases).await < now - hour);
+    let due = i64::try_from(tenant.work_next_due().await.unwrap().unwrap()).unwrap();
+    assert!(due > now && due < now + hour, "{due}: by the clock of this host");
+    tenant.focus_release(lease).await.unwrap();
+    let lease = tenant.work_claim(&claim("two")).await.unwrap().unwrap().lease;
+    assert_eq!(lease.token, 2);
+    assert!(count(&mut stranger, leases).await < now - hour);
+
+    // So do held ones of another machine, and the waits between attempts.
+    let held = NewWork::held("f", "cli", "y", json!({}));
+    let held = tenant.work_submit(held).await.unwrap().work.id;
+    tenant.focus_begin(held, State::Queued, &claim("one")).await.unwrap();
+    assert_eq!(tenant.focus_recover("elsewhere", &|_| true).await.unwrap(), []);
+    let settlement = Settlement { retry_in_ms: Some(1), ..Settlement::default() };
+    let again = tenant.work_submit(NewWork { max_attempts: Some(2), ..queued("z") }).await.unwrap().work.id;
+    let lease = tenant.work_claim(&claim("one")).await.unwrap().unwrap().lease;
+    tenant.focus_end(lease, State::Failed, settlement).await.unwrap();
+    assert!(i64::try_from(tenant.work(again).await.unwrap().not_before_ms).unwrap() < now - hour);
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ pub(super) fn definitions(by: &Principal) -> Vec<Tool> {
                 "faculty": { "type": "string", "description": format!("Who does it: {}.", faculties.join(", ")) },
                 "description": { "type": "string", "description": "The whole task, with all that the child has to know." },
                 "params": { "type": "object", "description": "Parameters, where the faculty takes some." },
-                "priority": { "type": "integer", "description": "Greater is sooner; this task's own when absent." },
+                "priority": { "type": "integer", "description": "Greater is sooner; this task's own when absent, which is also the most." },
             }),
             &["faculty", "description"],
             Annotations { open_world: true, ..Annotations::default() },

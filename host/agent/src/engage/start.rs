@@ -42,7 +42,7 @@ impl Start {
             .observe(intent, async move {
                 let skills = host.orient(&faculty, &prompt).await?;
                 let written = host.cx().tenant.ledger_read(host.work_id(), Filter::default()).await?;
-                let around = host.awareness().await?;
+                let around = host.awareness(&by).await?;
                 // Who calls the loop inside a tool has work of their own.
                 let found = if by.depth == 0 { quoted(host.context()) } else { String::new() };
                 let system = prompt::system(&system, &written, &[&around, &found]);

@@ -166,12 +166,12 @@ impl Engage<'_> {
             ToolInput::Object(args) => args,
             ToolInput::Malformed { malformed_json } => return Err(self.malformed(malformed_json.len(), stop)),
         };
-        // Those that are not on offer do nothing, and those of plugins pass the focus's own way.
-        if name.contains('.') || !self.offered.contains_key(name) {
-            return match engine_tools::call(self.focus, self.by, name, args).await {
-                Some(answer) => answer,
-                None => self.call_plugin(name, args).await,
-            };
+        // Those of plugins pass the focus's own way; those of the host have no dot in their names.
+        if name.contains('.') {
+            return self.call_plugin(name, args).await;
+        }
+        if !self.offered.contains_key(name) {
+            return Err(unknown_tool(name, self.offered.keys().map(String::as_str)));
         }
         let (focus, by) = (self.focus, self.by);
         focus
@@ -187,7 +187,11 @@ impl Engage<'_> {
             if self.focus.plugins().tool(name).is_none() {
                 return Err(unknown_tool(name, self.offered.keys().map(String::as_str)));
             }
-            if let Err(denial) = self.by.authority.check(&Capability::Tool(name.to_owned())) {
+            // Of the run's own narrowing the focus says more than the authority, which is as narrow.
+            let narrowed = self.focus.is_narrowed(name);
+            if let Err(denial) = self.by.authority.check(&Capability::Tool(name.to_owned()))
+                && !narrowed
+            {
                 return Err(self.focus.refuse(denial).await);
             }
             if self.focus.in_reach(name) {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use animus_core::{
     Error, Result,
     budget::{Allowance, Amount, Reservation},
-    child::{self, Child, MAX_CHILDREN, MAX_FAMILY, NewChild},
+    child::{self, Child, MAX_CHILDREN, MAX_FAMILY, NewChild, SPAWN},
     event::Event,
     grant::{Capability, Grant},
     id::WorkId,
@@ -25,8 +25,6 @@ use super::{Focus, lock, services::intent};
 
 /// What an event shows of a description, in bytes.
 const SHOWN: usize = 2_000;
-/// How the journal calls a spawn.
-const SPAWN: &str = "spawn";
 /// Entries of a child's ledger that its parent sees, the last ones.
 const ENTRIES: u32 = 200;
 
@@ -79,7 +77,7 @@ impl Focus {
                     disposal: Disposal::Queue,
                     dedup_key: new.dedup_key.map(|key| format!("child:{own}:{plugin}:{key}")),
                     idempotency_key: acting.seq.map(|seq| format!("child:{}:{seq}", focus.0.lease.focus)),
-                    priority: new.priority.unwrap_or(parent.priority),
+                    priority: new.priority.map_or(parent.priority, |own| own.min(parent.priority)),
                     parent: Some(own),
                     cap: Some(child::cap(&cap, parent.cap.as_ref())),
                     allowance,

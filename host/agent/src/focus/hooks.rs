@@ -4,7 +4,7 @@
 
 use std::{
     future::Future,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,7 @@ use animus_core::{
     hook::{HookEvent, LlmAnswer, LlmCall, OnFailure, Point, ToolCall, ToolOutcome, TurnEnd, Verdict, reason},
     id::Digest,
     journal::{EffectKind, Intent},
-    llm::{Request, Response},
+    llm::{EMBED_ROLE, Request, Response},
     services::Principal,
     tool::Output,
 };
@@ -106,6 +106,30 @@ impl Focus {
                 Ok(Some(request))
             }
             Shown::As { .. } => Ok(None),
+            Shown::Blocked(denial) => Err(denial.into()),
+        }
+    }
+
+    /// Shows texts that are about to go to a vendor's embedding model to the hooks. Returns them as the hooks left them.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] at the gate of hooks when one of them stopped it.
+    pub(super) async fn before_embedding(&self, by: &Principal, texts: Vec<String>) -> Result<Vec<String>> {
+        if !self.is_watched(Point::BeforeLlmCall) {
+            return Ok(texts);
+        }
+        let call = LlmCall {
+            work_id: self.0.work.to_string(),
+            caller: name(by).to_owned(),
+            number: self.0.asked.fetch_add(1, Ordering::Relaxed).saturating_add(1),
+            model: EMBED_ROLE.to_owned(),
+            system: None,
+            parts: parts::of_texts(texts),
+            tools: Vec::new(),
+        };
+        match self.show(HookEvent::BeforeLlm(call), by.parent).await? {
+            Shown::As { event: HookEvent::BeforeLlm(call), .. } => Ok(parts::texts(call)),
+            Shown::As { event, .. } => Err(Error::Internal(format!("texts to embed became {}", event.point()))),
             Shown::Blocked(denial) => Err(denial.into()),
         }
     }
@@ -308,7 +332,7 @@ impl Focus {
         };
         let (focus, link, event) = (self.unwatched(), link.clone(), event.clone());
         self.effect(intent, move |acting| async move {
-            let Acting { seq, cancel } = acting;
+            let Acting { seq, cancel, .. } = acting;
             // Whatever it still does when its time is over is stopped.
             let cancel = cancel.child_token();
             let _cancels_when_dropped = cancel.clone().drop_guard();
@@ -372,12 +396,13 @@ impl Failure {
     }
 }
 
-/// Stands for an event in the journal, without what is another figure each time.
+/// Stands for an event in the journal, without what is another figure each time, and without the item: one that goes on
+/// from another's journal is shown the same.
 fn digest(event: &HookEvent) -> Digest {
     let mut value = serde_json::to_value(event).unwrap_or_default();
     if let Some(object) = value.as_object_mut() {
-        for figure in ["number", "calls", "calls_last_minute", "elapsed_ms"] {
-            object.remove(figure);
+        for other in ["work_id", "number", "calls", "calls_last_minute", "elapsed_ms"] {
+            object.remove(other);
         }
     }
     Digest::of(value.to_string().as_bytes())

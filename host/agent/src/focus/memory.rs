@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use animus_core::{
     Error, Result,
     event::Event,
+    grant::{Capability, LedgerAccess},
     id::{Digest, MemoryId},
     journal::EffectKind,
     llm::{EMBED_ROLE, Embeddings, check_embedded},
@@ -24,8 +25,14 @@ use crate::{
 };
 
 impl Focus {
-    /// Embeds texts by the models of the role `embed`.
+    /// Embeds texts by the models of the role `embed`, which hooks see first where they leave this machine.
     pub(crate) async fn embed(&self, by: &Principal, texts: Vec<String>) -> Result<Embeddings> {
+        check_embedded(&texts)?;
+        // What stays on this machine is shown to nobody, and so to no hook.
+        let texts = match served_here(&*self.cx().models) {
+            true => texts,
+            false => self.before_embedding(by, texts).await?,
+        };
         check_embedded(&texts)?;
         let model = self.cx().models.resolve(EMBED_ROLE)?;
         let bytes = texts.iter().map(String::len).sum();
@@ -34,7 +41,7 @@ impl Focus {
         let request = json!({ "sha256": digest, "bytes": bytes, "texts": texts.len() });
         let (models, focus) = (self.cx().models.clone(), self.clone());
         self.effect(intent(by, EffectKind::Llm, EMBED_ROLE, request), |acting| async move {
-            charge.dispatched();
+            charge.dispatched()?;
             match models.embed(EMBED_ROLE, &texts, acting.cancel).await {
                 Ok(embeddings) => {
                     charge.settle_embeddings(&embeddings);
@@ -76,8 +83,14 @@ impl Focus {
         }
     }
 
-    /// What this focus is told of other work now; empty when it is told nothing.
-    pub(crate) async fn awareness(&self) -> Result<String> {
+    /// What `by` is told of other work now; empty when it is told nothing. Plans and findings stand in the ledgers of that
+    /// work, so it must be allowed to read ledgers, by its own grant and by what its work may hold.
+    pub(crate) async fn awareness(&self, by: &Principal) -> Result<String> {
+        let reads = Capability::Ledger(LedgerAccess::Read);
+        let capped = self.0.cap.as_ref().is_some_and(|cap| !cap.allows(&reads));
+        if capped || !by.authority.effective().allows(&reads) {
+            return Ok(String::new());
+        }
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
         digest(&*self.cx().tenant, self.0.work, &self.cx().faculty.awareness, now_ms).await

@@ -69,16 +69,17 @@ impl Focus {
     async fn ready(&self, by: &Principal, conversation: &Conversation, model: &ModelInfo) -> Result<Prepared> {
         let number = self.0.asked.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         match self.before_llm(by, number, conversation).await? {
-            None => self.reserve(number, conversation, model),
-            Some(changed) => self.reserve(number, &Conversation::new(changed), model),
+            None => self.reserve(by, number, conversation, model),
+            Some(changed) => self.reserve(by, number, &Conversation::new(changed), model),
         }
     }
 
-    fn reserve(&self, number: u32, conversation: &Conversation, model: &ModelInfo) -> Result<Prepared> {
+    fn reserve(&self, by: &Principal, number: u32, conversation: &Conversation, model: &ModelInfo) -> Result<Prepared> {
         let (frame, weight) = (conversation.frame(), conversation.weight());
+        let request = asked(frame.max_tokens, conversation.len(), weight);
         // What was paid for is not asked for again.
-        let charge = if self.has_answer(&frame.model, &asked(frame.max_tokens, conversation.len(), weight)) {
-            Charge::answered(conversation)
+        let charge = if self.has_answer(&intent(by, EffectKind::Llm, &frame.model, request)) {
+            Charge::answered(&self.0.spending, conversation, model)
         } else {
             Charge::reserve(&self.0.spending, conversation, model)?
         };
@@ -93,7 +94,7 @@ impl Focus {
         let (about, begun) = (prepared.about(), Instant::now());
         let answered = self.effect(intent, |acting| async move {
             let Prepared { request, mut charge, label, .. } = prepared;
-            charge.dispatched();
+            charge.dispatched()?;
             let chat = focus.chat(caller, label, &request);
             match focus.0.cx.models.complete(request, acting.cancel).await {
                 Ok(response) => Ok(focus.counted(charge, &chat, response)),
@@ -184,7 +185,7 @@ impl Focus {
         sink: &Sink,
     ) -> Result<Response> {
         let Prepared { request, mut charge, label, .. } = prepared;
-        charge.dispatched();
+        charge.dispatched()?;
         let chat = self.chat(caller, label, &request);
         let mut answer = match self.0.cx.models.stream(request, cancel.clone()).await {
             Ok(answer) => answer,

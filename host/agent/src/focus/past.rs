@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Focus, lock,
-    replay::{Answer, Found, Mode, Replay, cost, describe, shown},
+    replay::{Answer, Found, Mode, Replay, describe, shown},
 };
 use crate::run::RunContext;
 
@@ -61,6 +61,16 @@ pub(crate) struct Resumed {
     pub(crate) records: Vec<Record>,
     /// The focus whose journal this is a copy of, if it is one.
     pub(crate) forked: Option<FocusId>,
+}
+
+/// What there is of a focus that is looked at again.
+pub(crate) struct Replayed {
+    /// When it began, milliseconds since the epoch.
+    pub(crate) began_ms: u64,
+    /// Its journal, in order.
+    pub(crate) records: Vec<Record>,
+    /// The last record that answers; all do where none.
+    pub(crate) until: Option<u64>,
 }
 
 struct Program {
@@ -102,8 +112,7 @@ impl Focus {
         Ok(Self::build(cx, work, lease, Some(journal), cap, past))
     }
 
-    /// A focus that is looked at again: everything is answered from its journal, and nothing is written anywhere. The
-    /// record `until` is the last that answers.
+    /// A focus that is looked at again: everything is answered from its journal, and nothing is written anywhere.
     ///
     /// # Errors
     /// As [`Focus::resumed`].
@@ -111,12 +120,12 @@ impl Focus {
         cx: RunContext,
         work: WorkId,
         focus: FocusId,
-        began_ms: u64,
-        records: Vec<Record>,
-        until: Option<u64>,
+        cap: Option<Arc<Grant>>,
+        past: Replayed,
     ) -> Result<Self> {
+        let Replayed { began_ms, records, until } = past;
         let past = Past::of(records, Mode::Strict { until }, began_ms)?;
-        Ok(Self::build(cx, work, Lease { focus, token: 0 }, None, None, past))
+        Ok(Self::build(cx, work, Lease { focus, token: 0 }, None, cap, past))
     }
 
     /// Why nothing more may happen.
@@ -171,7 +180,7 @@ impl Focus {
                 return Err(self.halt(error));
             }
         };
-        let (over, strict) = (past.is_over(), past.is_strict());
+        let (over, strict, aside) = (past.is_over(), past.is_strict(), past.is_aside(intent));
         if over && !strict {
             *replay = None;
         }
@@ -183,7 +192,8 @@ impl Focus {
             Found::Nothing => Course::Live,
         };
         let is_program = matches!(intent.kind, EffectKind::Phase | EffectKind::Code);
-        let goes_on = matches!(course, Course::Answered(_)) || (is_program && matches!(course, Course::Again(..)));
+        let goes_on =
+            matches!(course, Course::Answered(_)) || (is_program && matches!(course, Course::Again(..))) || aside;
         if !strict && (over || !goes_on) {
             self.0.past.quiet.store(false, Ordering::Release);
         }
@@ -258,7 +268,7 @@ impl Focus {
         let inside = self.leave(seq);
         for record in &inside {
             if self.0.past.of.is_none() {
-                self.0.spending.spend(cost(record));
+                self.0.spending.spend(record.cost());
             }
             self.remember(record);
         }
@@ -394,9 +404,9 @@ impl Focus {
         }
     }
 
-    /// Stamps an answer that a program goes on from.
+    /// Stamps an answer that a program goes on from. That is none of a hook, which may be another one next time.
     pub(super) fn stamp(&self, kind: EffectKind, parent: Option<u64>, outcome: &mut Outcome) {
-        if !self.is_program(parent) {
+        if kind == EffectKind::Hook || !self.is_program(parent) {
             return;
         }
         if let Outcome::Ok { response: Value::Object(response) } = outcome {
@@ -408,8 +418,8 @@ impl Focus {
     }
 
     /// Whether a model call will be answered from the journal.
-    pub(super) fn has_answer(&self, role: &str, request: &Value) -> bool {
-        lock(&self.0.past.replay).as_ref().is_some_and(|past| past.has_answer(role, request))
+    pub(super) fn has_answer(&self, intent: &Intent) -> bool {
+        lock(&self.0.past.replay).as_ref().is_some_and(|past| past.has_answer(intent))
     }
 
     /// An HTTP request is about to leave. The journal has no bodies: a program's request that was answered once is made

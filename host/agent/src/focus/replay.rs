@@ -14,9 +14,7 @@ use animus_core::{
     budget::Amount,
     id::Digest,
     journal::{EffectKind, Intent, Outcome, Record},
-    llm::Usage,
 };
-use serde::Deserialize;
 use serde_json::Value;
 
 /// How much of a request or answer an explanation shows, in bytes.
@@ -177,15 +175,10 @@ impl Replay {
         self.last
     }
 
-    /// Whether a model call of this request will be answered, whoever makes it: it needs no hold on the budget then.
-    pub(crate) fn has_answer(&self, subject: &str, request: &Value) -> bool {
-        let request = digest(request);
-        self.waiting.iter().any(|(key, waiting)| {
-            key.kind == EffectKind::Llm
-                && key.subject == subject
-                && key.request == request
-                && waiting.front().and_then(|seq| self.records.get(seq)).is_some_and(|r| r.outcome.is_some())
-        })
+    /// Whether a model call will be answered, as it stands now: it needs no hold on the budget then.
+    pub(crate) fn has_answer(&self, call: &Intent) -> bool {
+        let next = self.waiting.get(&Key::of(call)).and_then(VecDeque::front);
+        next.and_then(|seq| self.records.get(seq)).is_some_and(|record| record.outcome.is_some())
     }
 
     /// Looks up what a program asks for, which then is asked for.
@@ -213,10 +206,10 @@ impl Replay {
             return Ok(Found::Begun(seq, record.outcome.clone()));
         }
         let Some(outcome) = record.outcome.clone() else { return Ok(Found::Nothing) };
-        let mut spent = cost(record);
+        let mut spent = record.cost();
         let inside = self.leave(seq);
         for inner in &inside {
-            spent = spent.plus(cost(inner));
+            spent = spent.plus(inner.cost());
         }
         Ok(Found::Answer(Box::new(Answer { seq, outcome, spent, inside })))
     }
@@ -264,12 +257,15 @@ impl Replay {
 
     /// A program asked for something that the journal does not have. That is as it should be where the journal ends; but
     /// after a model was asked, everything before was asked for. Nothing must be done that the journal speaks against.
+    ///
+    /// Hooks are no evidence: they are those of today, so that one which is new is asked now, and one which is gone is not
+    /// asked again. What they change shows in what is asked of others.
     fn missing(&self, asked: &Intent) -> Result<()> {
-        let left = self.inside.get(&asked.parent);
-        let models = |seq: &&u64| self.records.get(*seq).is_some_and(|record| record.intent.kind == EffectKind::Llm);
-        let speaks_against = left.is_some_and(|left| left.iter().any(|seq| models(&seq)));
-        let first = left.and_then(BTreeSet::first).and_then(|seq| self.records.get(seq));
-        match first {
+        if asked.kind == EffectKind::Hook && !self.is_strict() {
+            return Ok(());
+        }
+        let speaks_against = self.left_in(asked.parent).any(|record| record.intent.kind == EffectKind::Llm);
+        match self.left_in(asked.parent).next() {
             Some(first) if self.is_strict() || speaks_against => Err(diverged(first, Some(asked))),
             None if self.is_strict() => Err(Error::Diverged(format!(
                 "the focus took another way: after #{} the journal has nothing more {}, and the program asked for {}",
@@ -286,31 +282,18 @@ impl Replay {
     /// # Errors
     /// [`Error::Diverged`] when the journal has more of it.
     pub(crate) fn ended(&self, container: Option<u64>) -> Result<()> {
-        let first = self.inside.get(&container).and_then(BTreeSet::first).and_then(|seq| self.records.get(seq));
-        first.map_or(Ok(()), |first| Err(diverged(first, None)))
+        self.left_in(container).next().map_or(Ok(()), |first| Err(diverged(first, None)))
     }
-}
 
-/// What a recorded model call cost.
-pub(super) fn cost(record: &Record) -> Amount {
-    match (&record.outcome, record.intent.kind) {
-        (Some(Outcome::Ok { response }), EffectKind::Llm) => {
-            Paid::deserialize(response).map_or_else(|_| Amount::default(), |paid| paid.amount())
-        }
-        _ => Amount::default(),
+    /// What nobody has asked for yet of what happened in a record, hooks aside.
+    fn left_in(&self, container: Option<u64>) -> impl Iterator<Item = &Record> {
+        let left = self.inside.get(&container).into_iter().flatten().filter_map(|seq| self.records.get(seq));
+        left.filter(|record| record.intent.kind != EffectKind::Hook)
     }
-}
 
-/// What answers and embeddings have in common.
-#[derive(Deserialize)]
-struct Paid {
-    usage: Usage,
-    cost_microusd: Option<u64>,
-}
-
-impl Paid {
-    fn amount(&self) -> Amount {
-        Amount { tokens: self.usage.total(), microusd: self.cost_microusd.unwrap_or_default() }
+    /// Whether an effect is none that the journal could have: a hook that is new looks on, or does something.
+    pub(crate) fn is_aside(&self, intent: &Intent) -> bool {
+        intent.kind == EffectKind::Hook || intent.parent.is_some_and(|seq| !self.records.contains_key(&seq))
     }
 }
 
@@ -450,6 +433,33 @@ mod tests {
         assert!(matches!(why, Error::Diverged(_)) && why.to_string().contains("fs.write"), "{why}");
         assert!(matches!(replay.find(&model).unwrap(), Found::Begun(2, None)));
         assert!(matches!(replay.find(&tool(Some(1), "fs.write", 0)).unwrap(), Found::Nothing));
+    }
+
+    #[test]
+    fn hooks_may_come_and_go_between_two_hosts_and_nothing_else_may() {
+        let model = intent(Some(1), EffectKind::Llm, "default", json!({ "sha256": "a" }));
+        let hook = |name: &str| intent(Some(1), EffectKind::Hook, name, json!({ "event": "before-llm-call" }));
+        let records = vec![
+            phase(),
+            record(2, hook("gone"), Some(json!("continue"))),
+            record(3, model.clone(), Some(json!("yes"))),
+        ];
+        let mut replay = Replay::new(records.clone(), Mode::Resume).unwrap();
+        replay.find(&phase().intent).unwrap();
+        assert!(matches!(replay.find(&hook("new")).unwrap(), Found::Nothing), "it is asked now");
+        assert!(replay.is_aside(&hook("new")) && replay.is_aside(&tool(Some(4), "fs.read", 0)));
+        assert!(!replay.is_aside(&tool(Some(1), "fs.read", 0)) && !replay.is_aside(&phase().intent));
+        assert!(matches!(replay.find(&tool(Some(1), "fs.write", 0)), Err(Error::Diverged(_))));
+        assert!(replay.ended(Some(1)).unwrap_err().to_string().contains("#3"), "a model was asked");
+        assert_eq!(answered(&mut replay, &model), Some(3));
+        replay.ended(Some(1)).unwrap();
+        assert_eq!(replay.leave(1).iter().map(|record| record.seq).collect::<Vec<_>>(), [2]);
+        // Nobody is asked anything where a focus is only looked at.
+        let mut strict = Replay::new(records, Mode::Strict { until: None }).unwrap();
+        strict.find(&phase().intent).unwrap();
+        assert!(matches!(strict.find(&hook("new")), Err(Error::Diverged(_))));
+        assert_eq!(answered(&mut strict, &model), Some(3));
+        strict.ended(Some(1)).unwrap();
     }
 
     #[test]

@@ -87,7 +87,14 @@ impl Services for Focus {
         let tenant = self.cx().tenant.clone();
         measure::memory(tenant.id(), "forget");
         let intent = intent(by, EffectKind::Memory, "forget", json!({ "id": id }));
-        self.effect(intent, move |_| async move { tenant.memory_forget(id).await }).await
+        self.effect(intent, move |acting| async move {
+            match tenant.memory_forget(id).await {
+                // The host that is gone has done it, and nobody was told.
+                Err(Error::NotFound(_)) if acting.again => Ok(()),
+                forgotten => forgotten,
+            }
+        })
+        .await
     }
 
     async fn memory_tag(&self, by: &Principal, id: MemoryId, tag: String) -> Result<()> {

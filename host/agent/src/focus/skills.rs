@@ -239,7 +239,7 @@ impl Focus {
         files: SkillFiles,
         findings: Vec<String>,
     ) -> Result<Created> {
-        let Acting { seq, cancel } = acting;
+        let Acting { seq, cancel, .. } = acting;
         if self.is_strict() {
             return Err(self.halt(Error::Unavailable(format!(
                 "the journal ends in {}, the making of a skill, which has no outcome",

@@ -126,7 +126,8 @@ async fn a_model_spawns_awaits_checks_and_cancels() {
     let script = Script::of([
         calls(vec![
             tool_use("a", "spawn_child_work", json!({ "faculty": "assistant", "description": "one" })),
-            tool_use("b", "spawn_child_work", json!({ "faculty": "assistant", "description": "two", "priority": 7 })),
+            tool_use("b", "spawn_child_work", json!({ "faculty": "assistant", "description": "two", "priority": -7 })),
+            tool_use("c", "spawn_child_work", json!({ "faculty": "assistant", "description": "three", "priority": 7 })),
         ]),
         says("done"),
     ]);
@@ -138,12 +139,12 @@ async fn a_model_spawns_awaits_checks_and_cancels() {
     let children = bench.tenant.children(report.work);
     let mut told: Vec<_> = children.iter().map(|it| (it.instruction.as_str(), it.priority)).collect();
     told.sort_unstable();
-    assert_eq!(told, [("one", 0), ("two", 7)]);
+    assert_eq!(told, [("one", 0), ("three", 0), ("two", -7)], "none goes before its parent");
     let ids: BTreeSet<String> = children.iter().map(|it| it.id.to_string()).collect();
     assert_eq!(bench.last_results().into_iter().map(|it| it.text).collect::<BTreeSet<_>>(), ids);
     let kinds: Vec<_> = bench.tenant.journal().into_iter().map(|it| it.intent).collect();
     let spawns = kinds.iter().filter(|it| it.kind == EffectKind::Child && it.subject == "spawn").count();
-    assert_eq!(spawns, 2);
+    assert_eq!(spawns, 3);
 }
 
 #[tokio::test]

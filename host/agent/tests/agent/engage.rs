@@ -12,7 +12,7 @@ use crate::support::{Bench, FakePlugins, READS, Script, call, calls, done, respo
 use animus_core::{
     Error,
     event::Event,
-    grant::{Grant, LlmGrant},
+    grant::{Grant, LedgerAccess, LlmGrant},
     ledger::EntryType,
     llm::{Content, Stop, StreamEvent, ToolInput, ToolUse},
     services::{Ending, EngageOptions},
@@ -42,6 +42,31 @@ async fn a_focus_is_told_of_other_work_once_and_the_journal_holds_what_it_was_to
     assert!(response["system"].as_str().unwrap().contains("Tidy # up"), "a resumed focus is told the same");
     let looked = bench.tenant.looked();
     assert_eq!((looked.len(), looked[0].running, looked[0].findings, looked[0].children), (1, 10, 20, false));
+}
+
+#[tokio::test]
+async fn who_may_not_read_ledgers_is_told_of_no_other_work() {
+    let llm = LlmGrant { roles: ["*".parse().unwrap()].into(), max_tokens: 8_192 };
+    let mut blind = FakePlugins::new();
+    blind.grant(Grant { llm: Some(llm), ledger: [LedgerAccess::Append].into(), ..Grant::default() });
+    let capped = Grant { ledger: [LedgerAccess::Append].into(), ..Grant::everything() };
+    for (plugins, cap, told) in [
+        (FakePlugins::new(), None, true),
+        (FakePlugins::new(), Some(Grant::everything()), true),
+        (FakePlugins::new(), Some(capped), false),
+        (blind, None, false),
+    ] {
+        let bench = Bench::new(Script::of([says("ok")]), plugins);
+        let running =
+            animus_core::awareness::Running { faculty: "coder".into(), instruction: "Tidy".into(), plan: None };
+        bench.tenant.others(animus_core::awareness::Rows { running: vec![running], ..Default::default() });
+        let work = bench.tenant.submit("assistant", "do it");
+        bench.tenant.change(work.id, |work| work.cap = cap);
+        let report = animus_agent::run(bench.cx.clone(), bench.tenant.submitted(work.id)).await;
+        assert!(report.success(), "{report:?}");
+        assert_eq!(bench.script.last_request().system.unwrap().contains("Tidy"), told);
+        assert_eq!(bench.tenant.looked().len(), usize::from(told), "nobody looked it up either");
+    }
 }
 
 #[tokio::test]

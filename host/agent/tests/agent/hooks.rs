@@ -17,6 +17,7 @@ use animus_core::{
         Verdict,
     },
     id::PluginName,
+    plugins::FacultyOutcome,
     services::Ending,
     tool::{Annotations, Output},
     work::State,
@@ -529,4 +530,42 @@ async fn an_unhooked_run_waits_for_nothing() {
     let within = animus_agent::hooks::within(Settings::default(), &grant);
     assert_eq!(within.events, [Point::BeforeToolCall, Point::AfterToolCall].into());
     assert_eq!(Settings { timeout_ms: 10, ..Settings::default() }.timeout(), Duration::from_millis(10));
+}
+
+#[tokio::test]
+async fn what_leaves_to_be_embedded_is_shown_like_what_models_read() {
+    let plugins = || {
+        FakePlugins::with_faculty(|cx, by, _| {
+            async move {
+                let services = &cx.services;
+                let embedded = services.llm_embed(&by, vec!["my secret".into(), "secret".into()]).await;
+                services.memory_store(&by, "a secret place".into(), "fact".into(), vec![]).await?;
+                let said = embedded.map_or_else(|error| error.class().to_owned(), |it| it.vectors.len().to_string());
+                Ok(FacultyOutcome { success: true, summary: said, data: None })
+            }
+            .boxed()
+        })
+    };
+    let redact = |event: &HookEvent| {
+        let HookEvent::BeforeLlm(call) = event else { panic!("not asked for") };
+        assert_eq!((call.model.as_str(), call.system.as_ref()), ("embed", None));
+        let parts =
+            (0..).zip(&call.parts).map(|(index, part)| PartPatch { index, text: part.text.replace("secret", "") });
+        Ok(Verdict::Modify(Patch::Llm(LlmPatch { system: None, parts: parts.collect() })))
+    };
+    let run = async |hook: Fakes| {
+        let mut bench = Bench::new(Script::of([]), plugins());
+        bench.cx.hooks = Hooks::new(BTreeMap::new(), Some(Arc::new(hook)));
+        let report = bench.run().await;
+        assert_eq!(bench.tenant.memories()[0].content, "a secret place", "what stays here is not changed");
+        let sent: Vec<_> = bench.script.embedded.lock().unwrap().iter().flat_map(|(_, texts)| texts.clone()).collect();
+        (report.summary, sent)
+    };
+    let (told, sent) = run(Fakes::default().with("a", at(Point::BeforeLlmCall), redact)).await;
+    assert_eq!(
+        (told.as_str(), sent.as_slice()),
+        ("2", ["my ", "(removed by a hook)", "a  place"].map(str::to_owned).as_slice())
+    );
+    let (told, sent) = run(Fakes::default().with("a", at(Point::BeforeLlmCall), |_| block("nothing leaves"))).await;
+    assert_eq!((told.as_str(), sent.len()), ("denied", 0));
 }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use animus_agent::{Focus, RunReport, Terms, run_claimed};
+use animus_agent::{Focus, Hooks, RunReport, Terms, run_claimed};
 use animus_core::{
     Error, Result,
     budget::Amount,
@@ -17,18 +17,21 @@ use animus_core::{
     grant::{Grant, LedgerAccess, LlmGrant, MemoryAccess},
     journal::{EffectKind, Intent, Outcome, Record},
     ledger::EntryType,
-    llm::{Content, Embeddings, ModelInfo, Models, Request, Response, ResponseStream, Stop, StreamEvent},
+    llm::{Content, Embeddings, Message, ModelInfo, Models, Request, Response, ResponseStream, Stop, StreamEvent},
     plugins::FacultyOutcome,
     services::{CallContext, EngageOptions, Services as _},
+    store::Works as _,
     tool::Annotations,
-    work::{Lease, State},
+    work::{Claim, Host, Lease, State},
 };
 use async_trait::async_trait;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Bench, COST, FakePlugins, READS, Script, USAGE, outcome, response, text, tool_use};
+use crate::support::{
+    Bench, COST, FakePlugins, Looks, READS, Script, USAGE, call, outcome, response, says, text, tool_use,
+};
 
 /// A model that goes by what it reads, not by how often it was asked.
 #[derive(Default)]
@@ -256,15 +259,41 @@ async fn a_focus_may_lose_its_host_many_times() {
 }
 
 #[tokio::test]
-async fn what_watchers_were_told_is_not_told_again() {
-    let told = |events: Vec<Event>| {
-        let kind = |event: &Event| serde_json::to_value(event).unwrap()["type"].as_str().unwrap().to_owned();
-        let mut counts = BTreeMap::<String, usize>::new();
-        for event in &events {
-            *counts.entry(kind(event)).or_default() += 1;
+async fn a_hook_that_came_or_went_meanwhile_ends_no_focus() {
+    let whole = Sweep::new();
+    let report = whole.until(usize::MAX).await.unwrap();
+    let all = told(whole.bench.events());
+    for watched_first in [true, false] {
+        let hooks = |watched: bool| if watched { Looks::new().hooks() } else { Hooks::default() };
+        let mut sweep = Sweep::new();
+        sweep.bench.cx.hooks = hooks(watched_first);
+        sweep.until(usize::MAX).await.unwrap();
+        for n in 0..2 * sweep.journal().len() {
+            let mut sweep = Sweep::new();
+            sweep.bench.cx.hooks = hooks(watched_first);
+            assert!(sweep.until(n).await.is_none(), "{n}");
+            sweep.bench.cx.hooks = hooks(!watched_first);
+            let resumed = sweep.resume(None).await.unwrap();
+            let point = format!("after {n} writes, watched {}", if watched_first { "first" } else { "then" });
+            sweep.check(&resumed, &report, 2, &point);
+            let told = told(sweep.bench.events());
+            assert!(told["message"] <= all["message"] + 1 && told["usage"] <= all["usage"] + 1, "{point}: {told:?}");
         }
-        counts
-    };
+    }
+}
+
+/// How many events of each kind there are.
+fn told(events: Vec<Event>) -> BTreeMap<String, usize> {
+    let kind = |event: &Event| serde_json::to_value(event).unwrap()["type"].as_str().unwrap().to_owned();
+    let mut counts = BTreeMap::new();
+    for event in &events {
+        *counts.entry(kind(event)).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test]
+async fn what_watchers_were_told_is_not_told_again() {
     let whole = Sweep::new();
     whole.until(usize::MAX).await.unwrap();
     let all = told(whole.bench.events());
@@ -400,4 +429,102 @@ async fn an_answer_that_the_journal_cut_ends_the_focus_before_it_does_anything()
     assert!(why.contains("#2") && why.contains("too large"), "{why}");
     assert_eq!(report.state, State::Failed);
     assert_eq!(sweep.model.asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_another_callers_pays_for_nobody_else() {
+    let asks = || {
+        FakePlugins::with_faculty(|cx, by, _| {
+            async move {
+                let request = Request {
+                    model: "default".into(),
+                    system: None,
+                    messages: vec![Message::user("well?").into()],
+                    tools: [].into(),
+                    max_tokens: None,
+                    temperature: None,
+                };
+                let answered = cx.services.llm_complete(&by, request).await;
+                let summary = answered.map_or_else(|error| error.class().to_owned(), |answer| answer.message.text());
+                Ok(FacultyOutcome { success: true, summary, data: None })
+            }
+            .boxed()
+        })
+        .reads("ask.model", "asked")
+    };
+    let first = Bench::new(Script::of([says("yes")]), asks());
+    assert_eq!(first.run().await.summary, "yes");
+    let mut records = first.tenant.journal();
+    // The same call, made inside a tool that has no outcome yet.
+    let (phase, call) = (records.remove(0), records.remove(0));
+    let inside = Intent { parent: Some(2), ..call.intent.clone() };
+    let ask = Intent { kind: EffectKind::Tool, subject: "ask.model".into(), request: json!({}), ..call.intent.clone() };
+    let bench = Bench::new(Script::of([]), asks()).budget(50);
+    let work = bench.tenant.submit("assistant", "do it");
+    bench.tenant.focus_begin(work.id, State::Queued, &Claim::held(Host::this("test"), 1, json!({}))).await.unwrap();
+    bench.tenant.push(Record { outcome: None, ..phase });
+    bench.tenant.push(Record { intent: ask, outcome: None, ..call.clone() });
+    bench.tenant.push(Record { seq: 3, intent: inside, ..call });
+    let claimed = bench.tenant.take_over(work.id);
+    run_claimed(bench.cx.clone(), claimed, Terms::default()).await;
+    assert_eq!((bench.script.calls(), bench.tenant.journal().len()), (0, 3), "it is beyond the budget");
+}
+
+#[tokio::test]
+async fn a_tool_of_the_host_that_was_not_on_offer_when_the_loop_began_is_none() {
+    let grant = || Grant {
+        llm: Some(LlmGrant { roles: ["*".parse().unwrap()].into(), max_tokens: 8_192 }),
+        interpreter: ["*".parse().unwrap()].into(),
+        ..Grant::default()
+    };
+    let mut plain = FakePlugins::new();
+    plain.grant(grant());
+    let script = Script::of([call("execute_code", json!({ "code": "1" })), says("so be it")]);
+    let mut bench = Bench::new(script, plain);
+    let tenant = bench.tenant.clone();
+    // Up to what the loop starts from.
+    *tenant.writes_left.lock().unwrap() = Some(3);
+    let work = tenant.submit("assistant", "do it");
+    tokio::select! {
+        report = animus_agent::run(bench.cx.clone(), work.clone()) => panic!("{report:?}"),
+        () = tenant.gone.notified() => {}
+    }
+    let mut able = FakePlugins::new();
+    able.grant(grant());
+    bench.cx.plugins = Arc::new(able.interpreter(|_, _, _| async { panic!("no hook was asked") }.boxed()));
+    let looks = Looks::new();
+    bench.cx.hooks = looks.hooks();
+    let report = run_claimed(bench.cx.clone(), tenant.take_over(work.id), Terms::default()).await;
+    assert!(report.success(), "{report:?}");
+    let told = bench.last_results().remove(0);
+    assert!(told.is_error && told.text.contains("there is no tool 'execute_code'"), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_was_forgotten_before_the_host_died_is_forgotten_and_not_missed() {
+    let plugins = || {
+        FakePlugins::with_faculty(|cx, by, _| {
+            async move {
+                let id = cx.services.memory_store(&by, "a fact".into(), "fact".into(), vec![]).await?;
+                let forgotten = cx.services.memory_forget(&by, id).await;
+                Ok(FacultyOutcome { success: true, summary: format!("{forgotten:?}"), data: None })
+            }
+            .boxed()
+        })
+    };
+    for writes in 0..7 {
+        let bench = Bench::new(Script::of([]), plugins());
+        let tenant = bench.tenant.clone();
+        *tenant.writes_left.lock().unwrap() = Some(writes);
+        let work = tenant.submit("assistant", "do it");
+        let ended = tokio::select! {
+            report = animus_agent::run(bench.cx.clone(), work.clone()) => Some(report),
+            () = tenant.gone.notified() => None,
+        };
+        let report = match ended {
+            Some(report) => report,
+            None => run_claimed(bench.cx.clone(), tenant.take_over(work.id), Terms::default()).await,
+        };
+        assert_eq!(report.summary, "Ok(())", "after {writes} writes: {:#?}", tenant.journal());
+    }
 }

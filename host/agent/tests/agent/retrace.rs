@@ -5,20 +5,22 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use animus_agent::{Retrace, Verdict, fork, retrace};
+use animus_agent::{Hooks, Retrace, Verdict, fork, retrace};
 use animus_core::{
+    budget::Allowance,
+    grant::Grant,
     journal::Outcome,
     ledger::EntryType,
     llm::Message,
     plugins::FacultyOutcome,
-    services::EngageOptions,
+    services::{Ending, EngageOptions},
     tool::Annotations,
     work::{FocusRecord, Host},
 };
 use futures::FutureExt as _;
 use serde_json::json;
 
-use crate::support::{Bench, FakePlugins, Script, call, outcome, says, text};
+use crate::support::{Bench, FakePlugins, Looks, Script, call, outcome, says, text};
 
 /// A faculty that notes `word` when the model has done.
 fn plugins(word: &'static str, wrote: &Arc<AtomicUsize>) -> FakePlugins {
@@ -37,6 +39,7 @@ fn plugins(word: &'static str, wrote: &Arc<AtomicUsize>) -> FakePlugins {
         wrote.fetch_add(1, Ordering::Relaxed);
         async move { text(format!("wrote {args}")) }.boxed()
     })
+    .tool("fs.delete", Annotations::default(), |_, _| async { panic!("no run of these tests may") }.boxed())
 }
 
 struct Past {
@@ -48,11 +51,19 @@ struct Past {
 impl Past {
     /// A run of three model calls and two writes.
     async fn new() -> Self {
+        Self::under(None, Hooks::default()).await
+    }
+
+    /// The same of an item that may hold so much, with these hooks.
+    async fn under(cap: Option<Grant>, hooks: Hooks) -> Self {
         let wrote = Arc::default();
         let script =
             Script::of([call("fs.write", json!({ "n": 1 })), call("fs.write", json!({ "n": 2 })), says("done")]);
-        let bench = Bench::new(script, plugins("noted", &wrote));
-        let report = bench.run().await;
+        let mut bench = Bench::new(script, plugins("noted", &wrote));
+        bench.cx.hooks = hooks;
+        let work = bench.tenant.submit("assistant", "do it");
+        bench.tenant.change(work.id, |work| work.cap = cap);
+        let report = animus_agent::run(bench.cx.clone(), bench.tenant.submitted(work.id)).await;
         assert!(report.success() && wrote.load(Ordering::Relaxed) == 2, "{report:?}");
         let work = bench.tenant.submitted(report.work);
         let focus = FocusRecord {
@@ -132,4 +143,39 @@ async fn a_fork_answers_up_to_a_record_and_goes_on_as_work_of_its_own() {
     let asked = script.requests.lock().unwrap()[0].messages.clone();
     assert_eq!(asked[0].text(), Message::user("do it").text());
     assert_eq!(asked.len(), 3, "the conversation goes on where it was");
+}
+
+#[tokio::test]
+async fn a_fork_of_capped_work_holds_and_spends_no_more_than_that_did() {
+    let cap = Grant { tool: ["fs.write".parse().unwrap()].into(), ..Grant::everything() };
+    let mut past = Past::under(Some(cap.clone()), Hooks::default()).await;
+    assert!(matches!(past.look("noted", None).await, Verdict::Reproduced { .. }), "a look is under the cap as well");
+    let from = past.past.records.iter().find(|r| r.intent.subject == "fs.write").unwrap().seq;
+    for (tokens, ending) in [(100_000, Ending::Done), (500, Ending::Budget)] {
+        let allowance = Allowance { tokens: Some(tokens), microusd: None };
+        past.past.work.allowance = allowance;
+        let tenant = Arc::new(crate::support::FakeTenant::default());
+        let script = Script::of([call("fs.delete", json!({})), says("so be it")]);
+        let cx = animus_agent::RunContext { tenant: tenant.clone(), models: script.clone(), ..past.bench.cx.clone() };
+        let report = fork(cx, past.past.clone(), from).await.unwrap();
+        assert_eq!(report.ending, Some(ending), "{report:?}");
+        let item = tenant.submitted(report.work);
+        assert_eq!((item.cap, item.allowance), (Some(cap.clone()), allowance), "who tries it again has no more either");
+        assert_eq!(script.calls(), if ending == Ending::Done { 2 } else { 0 });
+    }
+}
+
+#[tokio::test]
+async fn what_hooks_said_of_a_focus_answers_for_its_fork() {
+    let looks = Looks::new();
+    let past = Past::under(None, looks.hooks()).await;
+    // Two turns with a tool call, one without.
+    assert_eq!(looks.asked(), 5 + 5 + 3);
+    let from = past.past.records.iter().find(|r| r.intent.subject == "fs.write").unwrap().seq;
+    let tenant = Arc::new(crate::support::FakeTenant::default());
+    let script = Script::of([call("fs.write", json!({ "n": 3 })), says("otherwise")]);
+    let cx = animus_agent::RunContext { tenant, models: script, ..past.bench.cx.clone() };
+    let report = fork(cx, past.past.clone(), from).await.unwrap();
+    assert!(report.success(), "{report:?}");
+    assert_eq!(looks.asked(), 13 + 10, "the first model call and the first write are not shown again");
 }

@@ -1,9 +1,13 @@
 //! `animus run`: has a faculty do a piece of work.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use animus_agent::{RunContext, RunReport};
-use animus_core::{budget::Budget, grant::Pattern, work::NewWork};
+use animus_core::{
+    budget::Budget,
+    grant::{Grant, Pattern},
+    work::NewWork,
+};
 use clap::Args;
 use serde_json::{Map, Value};
 
@@ -72,7 +76,15 @@ impl Run {
         let mut params = Map::new();
         params.extend(role.map(|role| ("model".to_owned(), Value::from(role))));
         params.extend(max_turns.map(|most| ("max_turns".to_owned(), Value::from(most))));
-        let new = NewWork::held(faculty, "cli", instruction, Value::Object(params));
+        let tools: Option<BTreeSet<_>> = (!self.tools.is_empty()).then(|| self.tools.into_iter().collect());
+        let budget = budget.allowance();
+        let new = NewWork {
+            // Should a server try it again, it holds no more there than here, and works in the same place.
+            cap: tools.clone().map(|tool| Grant { tool, ..Grant::everything() }),
+            allowance: budget,
+            workspace: Some(workspace.display().to_string()),
+            ..NewWork::held(faculty, "cli", instruction, Value::Object(params))
+        };
         let work = host.tenant.work_submit(new).await?.work;
 
         let viewer = Viewer::start(&cx.out, "thinking");
@@ -84,8 +96,8 @@ impl Run {
             hooks,
             models: Arc::new(models),
             watcher: viewer.watcher(),
-            budget: Budget::new("run", budget.allowance()),
-            tools: (!self.tools.is_empty()).then(|| self.tools.into_iter().collect()),
+            budget: Budget::new("run", budget),
+            tools,
             workspace: Some(workspace),
             host: machine::host(),
             faculty: how,

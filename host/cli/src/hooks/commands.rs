@@ -82,8 +82,8 @@ pub(super) fn find(home: &Path) -> Result<Vec<Found>> {
 /// Those that are run.
 pub(crate) struct Commands {
     hooks: Vec<CommandHook>,
-    /// Folder and command of each.
-    files: BTreeMap<String, (PathBuf, String)>,
+    /// What each says, and where.
+    files: BTreeMap<String, (PathBuf, HookFile)>,
 }
 
 impl Commands {
@@ -94,8 +94,9 @@ impl Commands {
         for mut one in found {
             one.switch(switched.get(&format!("{COMMAND}{}", one.name)).copied());
             let settings = match one.file {
-                Ok(HookFile { command, settings, .. }) => {
-                    commands.files.insert(one.name.clone(), (one.folder, command));
+                Ok(file) => {
+                    let settings = file.settings.clone();
+                    commands.files.insert(one.name.clone(), (one.folder, file));
                     settings
                 }
                 Err(problem) => {
@@ -117,13 +118,13 @@ impl CommandHooks for Commands {
     }
 
     async fn run(&self, name: &str, event: &HookEvent) -> Result<Verdict, Error> {
-        let (folder, command) = self
+        let (folder, file) = self
             .files
             .get(name)
             .ok_or_else(|| Error::NotFound(format!("the command hook '{name}' cannot be read: animus hook list")))?;
-        let input = command::input(event)?;
+        let input = command::input(event, file.partial)?;
         let point = event.point();
-        let output = execute(name, folder, command, point.as_str(), input).await?;
+        let output = execute(name, folder, &file.command, point.as_str(), input).await?;
         command::verdict(point, &output)
     }
 }

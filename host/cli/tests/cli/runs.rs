@@ -133,6 +133,29 @@ fn a_run_that_is_narrowed_to_some_tools_is_refused_the_others() {
 }
 
 #[test]
+fn a_run_that_a_server_tries_again_holds_no_more_there_and_works_in_the_same_place() {
+    let home = Home::new();
+    let model = transcript(&home, "fs.write_file", &json!({"path": "new.txt", "content": "x"}));
+    home.configure(&format!("[llm.roles]\ndefault = '{model}'\n[run]\nmax_turns = 1\n"));
+    home.file("elsewhere/x", "");
+    let elsewhere = home.workspace().join("elsewhere");
+    let folder = elsewhere.to_str().unwrap();
+    let narrow = ["--tool", "fs.read_file", "--budget-tokens", "90000", "--workspace", folder];
+    home.run(&[&["run", "--json", "write"], &narrow[..]].concat()).expect(4);
+    let shown = home.json(&["work", "show", "last"]);
+    let (id, work) = (shown["work"]["id"].as_str().unwrap(), &shown["work"]);
+    assert_eq!((&work["allowance"]["tokens"], &work["workspace"]), (&json!(90_000), &json!(folder)), "{shown}");
+    assert_eq!(work["cap"]["tool"], json!(["fs.read_file"]), "{shown}");
+
+    home.ok(&["work", "retry", id]);
+    home.run(&["serve", "--once", "--json"]);
+    let shown = home.json(&["work", "show", id]);
+    assert_eq!((&shown["work"]["state"], &shown["work"]["attempts"]), (&json!("dead"), &json!(2)), "{shown}");
+    assert!(shown["work"]["tokens"].as_u64().unwrap() > 120, "it asked the model again: {shown}");
+    assert!(!home.workspace().join("new.txt").exists() && !elsewhere.join("new.txt").exists());
+}
+
+#[test]
 fn configuration_names_model_and_faculty_and_a_project_may_choose_among_roles() {
     let home = Home::new();
     let model = reading(&home);

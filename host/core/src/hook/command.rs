@@ -34,6 +34,8 @@ pub struct HookFile {
     pub command: String,
     /// How it is run.
     pub settings: Settings,
+    /// Whether it makes do with a part of an event that is too large to be read whole.
+    pub partial: bool,
 }
 
 impl HookFile {
@@ -70,6 +72,7 @@ fn file(mut map: Front<'_>, folder: &str) -> Option<HookFile> {
     let enabled = map.get("enabled").map_or(Some(true), |value| value.flag());
     let timeout_ms = map.get("timeout-ms").map_or(Some(TIMEOUT_MS), |value| value.count().map(u64::from));
     let priority = map.get("priority").map_or(Some(PRIORITY), |value| value.parse());
+    let partial = map.get("partial").map_or(Some(false), |value| value.flag());
     let on_failure = map.get("on-failure").map_or(Some(Settings::default().on_failure), |value| value.parse());
     Some(HookFile {
         name: name?,
@@ -82,6 +85,7 @@ fn file(mut map: Front<'_>, folder: &str) -> Option<HookFile> {
             events: events?,
             enabled: enabled?,
         },
+        partial: partial?,
     })
 }
 
@@ -91,13 +95,14 @@ fn short(value: &Field<'_>, longest: usize) -> Option<String> {
     value.accept(fits.then(|| text.to_owned()).ok_or_else(|| format!("should have 1 to {longest} bytes")))
 }
 
-/// What a command reads: the event as one JSON object, of at most [`MAX_STDIN`] bytes. Of a conversation that is longer,
-/// the oldest parts are left out; each part carries its `index`, and `left_out` says how many are missing. A tool's answer
-/// that is longer is cut, without its data, and says so in `cut`.
+/// What a command reads: the event as one JSON object, of at most [`MAX_STDIN`] bytes. What is larger it does not see, so
+/// that its silence would approve what it was not shown: that is an error, unless the command makes do with a part. Then,
+/// of a longer conversation the oldest parts are left out; each part carries its `index`, and `left_out` says how many are
+/// missing. A tool's answer that is longer is cut, without its data, and says so in `cut`.
 ///
 /// # Errors
-/// [`Error::Invalid`] for an event that is too large all the same.
-pub fn input(event: &HookEvent) -> Result<Vec<u8>> {
+/// [`Error::Invalid`] for an event that is too large.
+pub fn input(event: &HookEvent, partial: bool) -> Result<Vec<u8>> {
     let mut value = serde_json::to_value(event).map_err(|e| Error::internal("cannot write the event", &e))?;
     let parts = value.get_mut("parts").and_then(Value::as_array_mut);
     for (index, part) in parts.into_iter().flatten().enumerate() {
@@ -106,7 +111,7 @@ pub fn input(event: &HookEvent) -> Result<Vec<u8>> {
         }
     }
     let mut json = write(&value)?;
-    if json.len() > MAX_STDIN {
+    if json.len() > MAX_STDIN && partial {
         if let Some(object) = value.as_object_mut() {
             shrink(object, json.len() - MAX_STDIN);
         }
@@ -114,8 +119,9 @@ pub fn input(event: &HookEvent) -> Result<Vec<u8>> {
     }
     if json.len() > MAX_STDIN {
         return Err(Error::Invalid(format!(
-            "the event has {} bytes; a command hook reads at most {MAX_STDIN}",
-            json.len()
+            "the event has {} bytes; a command hook reads at most {MAX_STDIN}{}",
+            json.len(),
+            if partial { "" } else { ", or the rest of it with `partial: true` in its HOOK.md" },
         )));
     }
     Ok(json)
@@ -229,7 +235,8 @@ mod tests {
             events: [Point::AfterTurn, Point::BeforeToolCall].into(),
             ..Settings::default()
         };
-        assert_eq!(file.settings, expected);
+        assert_eq!((file.settings, file.partial), (expected, false));
+        assert!(HookFile::parse(&GOOD.replace("priority: -5", "partial: true"), "notify").unwrap().partial);
         let open = GOOD.replace("priority: -5", "on-failure: open\nenabled: false");
         let settings = HookFile::parse(&open, "notify").unwrap().settings;
         assert_eq!((settings.on_failure, settings.enabled, settings.priority), (OnFailure::Open, false, PRIORITY));
@@ -265,11 +272,11 @@ mod tests {
 
     #[test]
     fn a_long_conversation_is_shown_from_its_end_and_keeps_its_places() {
-        let json: Value = serde_json::from_slice(&input(&conversation(2, 5)).unwrap()).unwrap();
+        let json: Value = serde_json::from_slice(&input(&conversation(2, 5), false).unwrap()).unwrap();
         assert_eq!((&json["event"], &json["parts"][1]["index"]), (&json!("before-llm-call"), &json!(1)));
         assert!(json.get("left_out").is_none());
 
-        let bytes = input(&conversation(300, 1_000)).unwrap();
+        let bytes = input(&conversation(300, 1_000), true).unwrap();
         assert!(bytes.len() <= MAX_STDIN && bytes.len() > MAX_STDIN - 4_000, "{}", bytes.len());
         let json: Value = serde_json::from_slice(&bytes).unwrap();
         let parts = json["parts"].as_array().unwrap();
@@ -296,7 +303,9 @@ mod tests {
             })
         };
         for (text, data) in [("ä".repeat(200_000), None), ("short".into(), Some(json!("y".repeat(200_000))))] {
-            let bytes = input(&outcome(text, data)).unwrap();
+            let event = outcome(text, data);
+            assert!(matches!(input(&event, false), Err(Error::Invalid(why)) if why.contains("partial: true")));
+            let bytes = input(&event, true).unwrap();
             let json: Value = serde_json::from_slice(&bytes).unwrap();
             assert_eq!((&json["cut"], &json["structured"]), (&json!(true), &Value::Null));
             assert!(bytes.len() <= MAX_STDIN);
@@ -311,7 +320,17 @@ mod tests {
             calls: 0,
             calls_last_minute: 0,
         };
-        assert!(matches!(input(&HookEvent::BeforeTool(call)), Err(Error::Invalid(_))));
+        for partial in [true, false] {
+            assert!(matches!(input(&HookEvent::BeforeTool(call.clone()), partial), Err(Error::Invalid(_))));
+        }
+    }
+
+    #[test]
+    fn what_a_command_cannot_be_shown_whole_is_a_failure_unless_it_makes_do_with_a_part() {
+        let long = conversation(300, 1_000);
+        let why = input(&long, false).unwrap_err();
+        assert!(matches!(&why, Error::Invalid(why) if why.contains("partial: true")), "{why}");
+        assert!(input(&conversation(100, 1_000), false).is_ok());
     }
 
     #[test]

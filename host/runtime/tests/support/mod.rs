@@ -301,6 +301,9 @@ impl Journal for FakeTenant {
     async fn journal_read(&self, _: FocusId) -> Result<Vec<journal::Record>> {
         no()
     }
+    async fn journal_tally(&self, _: FocusId) -> Result<journal::Tally> {
+        no()
+    }
 }
 
 #[async_trait]

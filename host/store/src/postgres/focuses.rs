@@ -2,13 +2,16 @@
 //!
 //! The queue is the table of work items itself, of which a claim takes a row that nobody else has locked (`SKIP LOCKED`):
 //! hosts that claim at once get different rows and never wait for each other. See docs/decisions/0006-postgres-queue.md.
+//! Whether a lease has run out goes by the server's clock: clocks of hosts may differ.
 
 use animus_core::{
     Error, Result,
+    budget::Amount,
     id::{FocusId, WorkId},
     store::Renewed,
     work::{Claim, Claimed, Disposal, FocusRecord, Host, Lease, Settlement, State, Work},
 };
+use futures::TryStreamExt as _;
 use serde_json::json;
 use sqlx::{PgConnection, postgres::PgRow};
 
@@ -19,21 +22,37 @@ use super::{
 };
 use crate::{
     measure,
-    works::{after, beyond_takeover, cut_off, expect_end, expect_held, focus, lost, runs_in, until, work},
+    works::{
+        after, beyond_takeover, cut_off, effect, expect_end, expect_held, focus, lost, runs_in, spawned, taken, work,
+    },
 };
 
 /// A running item whose lease has run out.
-const ABANDONED: &str = "SELECT works.* FROM focuses JOIN works ON works.tenant = $1 AND works.id = focuses.work
-     WHERE focuses.tenant = $1 AND focuses.ended_ms IS NULL AND focuses.lease_until_ms < $2
-         AND works.state = 'running' AND works.disposal = 'queue' AND works.focus = focuses.id
-         AND works.faculty = ANY ($3) AND NOT works.id = ANY ($4)
-     ORDER BY works.priority DESC, works.id LIMIT 1 FOR NO KEY UPDATE OF works SKIP LOCKED";
+const ABANDONED: &str = concat!(
+    "SELECT works.* FROM focuses JOIN works ON works.tenant = $1 AND works.id = focuses.work
+     WHERE focuses.tenant = $1 AND focuses.ended_ms IS NULL AND focuses.lease_until_ms < ",
+    clock!(),
+    " AND works.state = 'running' AND works.disposal = 'queue' AND works.focus = focuses.id
+         AND works.faculty = ANY ($2) AND NOT works.id = ANY ($3)
+     ORDER BY works.priority DESC, works.id LIMIT 1 FOR NO KEY UPDATE OF works SKIP LOCKED"
+);
 
 /// A queued item whose time has come.
-const READY: &str = "SELECT * FROM works
-     WHERE tenant = $1 AND state = 'queued' AND disposal = 'queue' AND not_before_ms <= $2 AND faculty = ANY ($3)
-         AND NOT id = ANY ($4)
-     ORDER BY priority DESC, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED";
+const READY: &str = concat!(
+    "SELECT * FROM works
+     WHERE tenant = $1 AND state = 'queued' AND disposal = 'queue' AND faculty = ANY ($2)
+         AND NOT id = ANY ($3) AND not_before_ms <= ",
+    clock!(),
+    " ORDER BY priority DESC, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
+);
+
+/// The longest lease, in milliseconds: a year.
+const LONGEST: u64 = 365 * 24 * 3_600 * 1_000;
+
+/// How long a lease lasts that is given or renewed.
+fn lasting(lease_ms: u64) -> i64 {
+    signed(lease_ms.min(LONGEST))
+}
 
 impl Handle {
     /// The next item for a host, if there is one.
@@ -72,7 +91,7 @@ impl Handle {
         faculties: &[String],
         except: &[String],
     ) -> Result<Option<PgRow>> {
-        let query = sqlx::query(sql).bind(self.t()).bind(now_ms()).bind(faculties).bind(except);
+        let query = sqlx::query(sql).bind(self.t()).bind(faculties).bind(except);
         query.fetch_optional(tx).await.during("claim work")
     }
 
@@ -82,13 +101,13 @@ impl Handle {
         let what = format!("take over the work item {}", work.id);
         let focus = runs_in(&work)?;
         let row = self.focus_held(tx, focus).await?;
-        let overdue = sqlx::query("SELECT 1 FROM focuses WHERE tenant = $1 AND id = $2 AND lease_until_ms < $3")
-            .bind(self.t())
-            .bind(focus.to_string())
-            .bind(now_ms())
-            .fetch_optional(&mut *tx)
-            .await
-            .during(&what)?;
+        let overdue =
+            sqlx::query(concat!("SELECT 1 FROM focuses WHERE tenant = $1 AND id = $2 AND lease_until_ms < ", clock!()))
+                .bind(self.t())
+                .bind(focus.to_string())
+                .fetch_optional(&mut *tx)
+                .await
+                .during(&what)?;
         if overdue.is_none() || row.ended_ms.is_some() {
             return Ok(None);
         }
@@ -100,15 +119,19 @@ impl Handle {
             return Ok(None);
         }
         let token = row.token + 1;
-        sqlx::query("UPDATE focuses SET token = $3, lease_until_ms = $4, host = $5 WHERE tenant = $1 AND id = $2")
-            .bind(self.t())
-            .bind(focus.to_string())
-            .bind(signed(token))
-            .bind(until(claim.lease_ms))
-            .bind(kept(&claim.host.to_string()))
-            .execute(&mut *tx)
-            .await
-            .during(&what)?;
+        sqlx::query(concat!(
+            "UPDATE focuses SET token = $3, lease_until_ms = $4 + ",
+            clock!(),
+            ", host = $5 WHERE tenant = $1 AND id = $2"
+        ))
+        .bind(self.t())
+        .bind(focus.to_string())
+        .bind(signed(token))
+        .bind(lasting(claim.lease_ms))
+        .bind(kept(&claim.host.to_string()))
+        .execute(&mut *tx)
+        .await
+        .during(&what)?;
         sqlx::query("UPDATE works SET takeovers = takeovers + 1, updated_ms = $3 WHERE tenant = $1 AND id = $2")
             .bind(self.t())
             .bind(work.id.to_string())
@@ -127,14 +150,16 @@ impl Handle {
     async fn begin(&self, tx: &mut PgConnection, queued: &Work, claim: &Claim) -> Result<Claimed> {
         let what = format!("begin a focus on the work item {}", queued.id);
         let (focus, now) = (FocusId::new(), now_ms());
-        sqlx::query(
+        sqlx::query(concat!(
             "INSERT INTO focuses (tenant, id, work, token, lease_until_ms, host, plugins, started_ms)
-             VALUES ($1, $2, $3, 1, $4, $5, $6, $7)",
-        )
+             VALUES ($1, $2, $3, 1, $4 + ",
+            clock!(),
+            ", $5, $6, $7)",
+        ))
         .bind(self.t())
         .bind(focus.to_string())
         .bind(queued.id.to_string())
-        .bind(until(claim.lease_ms))
+        .bind(lasting(claim.lease_ms))
         .bind(kept(&claim.host.to_string()))
         .bind(to_json(&claim.plugins)?)
         .bind(now)
@@ -177,17 +202,20 @@ impl Handle {
         let what = "renew leases";
         let (focuses, tokens): (Vec<_>, Vec<_>) =
             leases.iter().map(|lease| (lease.focus.to_string(), signed(lease.token))).unzip();
-        let mut tx = self.tx().await?;
-        let rows = sqlx::query(
-            "UPDATE focuses SET lease_until_ms = $4 FROM unnest($2::text[], $3::bigint[]) AS held (id, token)
+        // Behind whatever this host asks of its store at the moment, a renewal would come too late.
+        let mut tx = self.pool.renewing(&self.tenant).await?;
+        let rows = sqlx::query(concat!(
+            "UPDATE focuses SET lease_until_ms = $4 + ",
+            clock!(),
+            " FROM unnest($2::text[], $3::bigint[]) AS held (id, token)
              WHERE focuses.tenant = $1 AND focuses.id = held.id AND focuses.token = held.token AND ended_ms IS NULL
              RETURNING focuses.id, focuses.token,
                  (SELECT cancelling FROM works WHERE tenant = $1 AND id = focuses.work) AS cancelling",
-        )
+        ))
         .bind(self.t())
         .bind(focuses)
         .bind(tokens)
-        .bind(until(lease_ms))
+        .bind(lasting(lease_ms))
         .fetch_all(&mut *tx)
         .await
         .during(what)?;
@@ -213,7 +241,11 @@ impl Handle {
         if row.token != lease.token || row.ended_ms.is_some() || work.focus != Some(focus) {
             return Err(lost(lease));
         }
-        let (to, not_before) = after(&work, to, &settlement);
+        let now = match settlement.retry_in_ms {
+            Some(_) => self.clock(&mut tx).await?,
+            None => 0,
+        };
+        let (to, not_before) = after(&work, to, &settlement, now);
         self.settle(&mut tx, &work, focus, to, &settlement, not_before).await?;
         let work = self.work_in(&mut tx, work.id).await?;
         self.changed(&mut tx).await?;
@@ -233,6 +265,9 @@ impl Handle {
     ) -> Result<()> {
         let what = format!("end the focus {focus}");
         let now = now_ms();
+        // A focus that ends by itself tells what it spent; of one that was cut off, its journal knows.
+        let told = settlement.tokens > 0 || settlement.cost_microusd > 0;
+        let spent = if told { Amount::default() } else { self.spent(tx, focus).await? };
         sqlx::query("UPDATE focuses SET ended_ms = $3 WHERE tenant = $1 AND id = $2")
             .bind(self.t())
             .bind(focus.to_string())
@@ -250,14 +285,47 @@ impl Handle {
         .bind(to.as_str())
         .bind(settlement.outcome.as_ref().map(to_json).transpose()?)
         .bind(settlement.error.as_ref().map(to_json).transpose()?)
-        .bind(signed(work.tokens.saturating_add(settlement.tokens)))
-        .bind(signed(work.cost_microusd.saturating_add(settlement.cost_microusd)))
+        .bind(signed(work.tokens.saturating_add(settlement.tokens.max(spent.tokens))))
+        .bind(signed(work.cost_microusd.saturating_add(settlement.cost_microusd.max(spent.microusd))))
         .bind(signed(not_before_ms))
         .bind(now)
         .execute(tx)
         .await
         .during(&what)?;
         Ok(())
+    }
+
+    /// What a focus has spent, by its journal.
+    async fn spent(&self, tx: &mut PgConnection, focus: FocusId) -> Result<Amount> {
+        let (mut spent, mut children) = (Amount::default(), Vec::new());
+        {
+            let mut rows = sqlx::query(
+                "SELECT * FROM journal_intents JOIN journal_outcomes USING (tenant, focus, seq)
+                 WHERE tenant = $1 AND focus = $2 AND kind IN ('llm', 'child')",
+            )
+            .bind(self.t())
+            .bind(focus.to_string())
+            .fetch(&mut *tx);
+            while let Some(row) = rows.try_next().await.during(format_args!("count what the focus {focus} spent"))? {
+                // What cannot be read keeps nobody from its end.
+                let Ok(record) = effect(&row) else { continue };
+                spent = spent.plus(record.cost());
+                children.extend(spawned(&record));
+            }
+        }
+        for child in children {
+            match self.work_in(tx, child).await {
+                Ok(child) => spent = spent.plus(taken(&child)),
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(spent)
+    }
+
+    /// The server's clock, milliseconds since the epoch.
+    async fn clock(&self, tx: &mut PgConnection) -> Result<i64> {
+        sqlx::query_scalar(concat!("SELECT ", clock!())).fetch_one(tx).await.during("read the server's clock")
     }
 
     pub(super) async fn release(&self, lease: Lease) -> Result<()> {
@@ -347,9 +415,11 @@ impl Handle {
     pub(super) async fn recover(&self, machine: &str, alive: &(dyn Fn(u32) -> bool + Sync)) -> Result<Vec<WorkId>> {
         let what = "recover focuses that were cut off";
         let mut tx = self.tx().await?;
-        let open = sqlx::query(
-            "SELECT id, work, host, lease_until_ms FROM focuses WHERE tenant = $1 AND ended_ms IS NULL ORDER BY id",
-        )
+        let open = sqlx::query(concat!(
+            "SELECT id, work, host, lease_until_ms, lease_until_ms < ",
+            clock!(),
+            " AS overdue FROM focuses WHERE tenant = $1 AND ended_ms IS NULL ORDER BY id",
+        ))
         .bind(self.t())
         .fetch_all(&mut *tx)
         .await
@@ -357,16 +427,25 @@ impl Handle {
         drop(tx);
         let mut recovered = Vec::new();
         for row in open {
-            let (focus, id, host) = (row.parsed("id")?, row.parsed("work")?, row.parsed::<Host>("host")?);
-            let overdue = row.number("lease_until_ms")? < now_ms().unsigned_abs();
-            let gone = if host.machine == machine { !alive(host.process) } else { overdue };
+            let (focus, id, host) = (row.parsed::<FocusId>("id")?, row.parsed("work")?, row.parsed::<Host>("host")?);
+            let gone = if host.machine == machine { !alive(host.process) } else { row.flag("overdue")? };
             if !gone {
                 continue;
             }
             let mut tx = self.tx().await?;
             let work = self.work_held(&mut tx, id).await?;
-            // Another host may have recovered it since.
-            if work.state != State::Running || work.focus != Some(focus) {
+            // Another host may have recovered it since, or its own come back to it.
+            let as_seen = sqlx::query(
+                "SELECT 1 FROM focuses WHERE tenant = $1 AND id = $2 AND lease_until_ms = $3 FOR NO KEY UPDATE",
+            )
+            .bind(self.t())
+            .bind(focus.to_string())
+            .bind(row.integer("lease_until_ms")?)
+            .fetch_optional(&mut *tx)
+            .await
+            .during(what)?
+            .is_some();
+            if work.state != State::Running || work.focus != Some(focus) || !as_seen {
                 continue;
             }
             if work.disposal == Disposal::Queue {

@@ -4,6 +4,13 @@
 //! that two never wait for each other: a work item, its focus, then the row of the tenant. The last one stands for
 //! everything that a tenant has once: its audit log, its plugins, its skills, its secrets.
 
+/// The server's clock in a statement, milliseconds since the epoch, read once.
+macro_rules! clock {
+    () => {
+        "(SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
+    };
+}
+
 mod audit;
 mod awareness;
 mod embeddings;
@@ -40,7 +47,8 @@ use self::{
 };
 use crate::MasterKey;
 
-/// A store in one Postgres database, which many hosts use at a time. Clones share their connections, ten at most.
+/// A store in one Postgres database, which many hosts use at a time. Clones share their connections, eleven at most, one of
+/// them for the renewal of leases alone.
 #[derive(Clone, Debug)]
 pub struct Postgres {
     pool: Pool,

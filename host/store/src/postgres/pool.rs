@@ -15,7 +15,7 @@ use super::{
     watch::Listening,
 };
 
-/// The most connections of one host to its store.
+/// The most connections of one host to its store, beside the one that renews leases.
 const CONNECTIONS: u32 = 10;
 /// How long a call waits for a connection of its own process, behind as many calls as foci run and clients ask.
 const QUEUE: Duration = Duration::from_secs(120);
@@ -37,6 +37,8 @@ pub(super) type Tx = Transaction<'static, Driver>;
 #[derive(Clone)]
 pub(super) struct Pool {
     pool: PgPool,
+    /// One connection for what must not wait behind anything: a lease that is not renewed in time is another host's.
+    renewing: PgPool,
     /// For the connection that listens, which is none of the pool's.
     options: PgConnectOptions,
     location: String,
@@ -71,19 +73,23 @@ impl Pool {
         own.close().await.during(&what)?;
 
         let identity = format!("SET ROLE \"{}\"", role.replace('"', "\"\""));
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(QUEUE)
-            // A connection that died is found by the first statement of a transaction, see `begin`.
-            .test_before_acquire(false)
-            .after_connect(move |connection, _| {
-                let identity = identity.clone();
-                Box::pin(async move { connection.execute(AssertSqlSafe(identity)).await.map(drop) })
-            })
-            .connect_with(options.clone().options(LIMITS))
-            .await
-            .during(&what)?;
-        Ok(Self { pool, options, location, listening: Arc::default() })
+        let connections = |most| {
+            let identity = identity.clone();
+            PgPoolOptions::new()
+                .max_connections(most)
+                .acquire_timeout(QUEUE)
+                // A connection that died is found by the first statement of a transaction, see `begin`.
+                .test_before_acquire(false)
+                .after_connect(move |connection, _| {
+                    let identity = identity.clone();
+                    Box::pin(async move { connection.execute(AssertSqlSafe(identity)).await.map(drop) })
+                })
+        };
+        let limited = options.clone().options(LIMITS);
+        // Made when there is something to renew.
+        let renewing = connections(1).connect_lazy_with(limited.clone());
+        let pool = connections(CONNECTIONS).connect_with(limited).await.during(&what)?;
+        Ok(Self { pool, renewing, options, location, listening: Arc::default() })
     }
 
     /// Where the server and the database are, without who connects.
@@ -101,29 +107,38 @@ impl Pool {
 
     /// A transaction that sees and writes the rows of one tenant.
     pub(super) async fn tenant(&self, tenant: &TenantId) -> Result<Tx> {
-        // A name has letters, digits, dashes and underscores, so it is safe in a statement; and a statement that begins
-        // the transaction and binds it at once costs one round trip.
-        self.begin(&format!("BEGIN; SET LOCAL animus.tenant = '{tenant}'")).await
+        begin(&self.pool, &bound_to(tenant)).await
+    }
+
+    /// The same on the connection that is kept for the renewal of leases.
+    pub(super) async fn renewing(&self, tenant: &TenantId) -> Result<Tx> {
+        begin(&self.renewing, &bound_to(tenant)).await
     }
 
     /// A transaction as the role of the URL: for what belongs to no tenant.
     pub(super) async fn host(&self) -> Result<Tx> {
-        self.begin("BEGIN; SET LOCAL ROLE NONE").await
+        begin(&self.pool, "BEGIN; SET LOCAL ROLE NONE").await
     }
+}
 
-    /// Begins on another connection when one turns out to be dead: until here, nothing was done.
-    async fn begin(&self, statement: &str) -> Result<Tx> {
-        let mut dead = 0;
-        loop {
-            let (pool, statement) = (self.pool.clone(), AssertSqlSafe(statement.to_owned()));
-            // In a task of its own, which ends whoever gives up meanwhile. sqlx knows of a transaction only when it has
-            // begun: given up before, the connection would go back with it open, and whoever gets it next would work
-            // in there, with the role of whoever gave up.
-            let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
-            match begun.map_err(|e| Error::internal("cannot begin a transaction", &e))? {
-                Err(e) if is_gone(&e) && dead < CONNECTIONS => dead += 1,
-                begun => return begun.during("begin a transaction"),
-            }
+/// What begins a transaction of a tenant. A name has letters, digits, dashes and underscores, so it is safe in a statement;
+/// and a statement that begins the transaction and binds it at once costs one round trip.
+fn bound_to(tenant: &TenantId) -> String {
+    format!("BEGIN; SET LOCAL animus.tenant = '{tenant}'")
+}
+
+/// Begins on another connection when one turns out to be dead: until here, nothing was done.
+async fn begin(pool: &PgPool, statement: &str) -> Result<Tx> {
+    let mut dead = 0;
+    loop {
+        let (pool, statement) = (pool.clone(), AssertSqlSafe(statement.to_owned()));
+        // In a task of its own, which ends whoever gives up meanwhile. sqlx knows of a transaction only when it has
+        // begun: given up before, the connection would go back with it open, and whoever gets it next would work
+        // in there, with the role of whoever gave up.
+        let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
+        match begun.map_err(|e| Error::internal("cannot begin a transaction", &e))? {
+            Err(e) if is_gone(&e) && dead < CONNECTIONS => dead += 1,
+            begun => return begun.during("begin a transaction"),
         }
     }
 }

@@ -332,14 +332,17 @@ impl Works for Handle {
 
     async fn work_next_due(&self) -> Result<Option<u64>> {
         let mut tx = self.tx().await?;
-        let row = sqlx::query(
-            "SELECT min(at) AS at FROM (
+        // Told by the clock of this host, which is to wait until then.
+        let row = sqlx::query(concat!(
+            "SELECT min(at) - min(now) + $2 AS at FROM (SELECT ",
+            clock!(),
+            " AS now) AS clock LEFT JOIN LATERAL (
                  SELECT min(not_before_ms) AS at FROM works
-                 WHERE tenant = $1 AND state = 'queued' AND disposal = 'queue' AND not_before_ms > $2
+                 WHERE tenant = $1 AND state = 'queued' AND disposal = 'queue' AND not_before_ms > now
                  UNION ALL
                  SELECT min(lease_until_ms) FROM focuses
-                 WHERE tenant = $1 AND ended_ms IS NULL AND lease_until_ms > $2) AS times",
-        )
+                 WHERE tenant = $1 AND ended_ms IS NULL AND lease_until_ms > now) AS times ON true",
+        ))
         .bind(self.t())
         .bind(now_ms())
         .fetch_one(&mut *tx)

@@ -1,11 +1,13 @@
 //! Focuses: the queue gives out work under a lease, and only who holds the newest lease may write for it.
 
 use animus_core::{
-    Result,
+    Error, Result,
+    budget::Amount,
     id::{FocusId, WorkId},
     store::Renewed,
     work::{Claim, Claimed, Disposal, FocusRecord, Host, Lease, Settlement, State, Work},
 };
+use futures::TryStreamExt as _;
 use serde_json::json;
 use sqlx::SqliteConnection;
 
@@ -16,7 +18,10 @@ use super::{
 };
 use crate::{
     measure,
-    works::{after, beyond_takeover, cut_off, expect_end, expect_held, focus, lost, runs_in, until, work},
+    works::{
+        after, beyond_takeover, cut_off, effect, expect_end, expect_held, focus, lost, runs_in, spawned, taken, until,
+        work,
+    },
 };
 
 /// A running item whose lease has run out; where there is none, a queued one whose time has come.
@@ -187,7 +192,7 @@ impl Handle {
         if row.token != lease.token || row.ended_ms.is_some() || work.focus != Some(focus) {
             return Err(lost(lease));
         }
-        let (to, not_before) = after(&work, to, &settlement);
+        let (to, not_before) = after(&work, to, &settlement, now_ms());
         let work = self.settle(&mut tx, &work, focus, to, &settlement, not_before).await?;
         tx.commit().await.during(format_args!("end the focus {focus}"))?;
         self.pool.changed();
@@ -206,6 +211,9 @@ impl Handle {
     ) -> Result<Work> {
         let what = format!("end the focus {focus}");
         let now = now_ms();
+        // A focus that ends by itself tells what it spent; of one that was cut off, its journal knows.
+        let told = settlement.tokens > 0 || settlement.cost_microusd > 0;
+        let spent = if told { Amount::default() } else { self.spent(tx, focus).await? };
         sqlx::query("UPDATE focuses SET ended_ms = ?3 WHERE tenant = ?1 AND id = ?2")
             .bind(self.t())
             .bind(focus.to_string())
@@ -223,14 +231,42 @@ impl Handle {
         .bind(to.as_str())
         .bind(settlement.outcome.as_ref().map(to_json).transpose()?)
         .bind(settlement.error.as_ref().map(to_json).transpose()?)
-        .bind(signed(running.tokens.saturating_add(settlement.tokens)))
-        .bind(signed(running.cost_microusd.saturating_add(settlement.cost_microusd)))
+        .bind(signed(running.tokens.saturating_add(settlement.tokens.max(spent.tokens))))
+        .bind(signed(running.cost_microusd.saturating_add(settlement.cost_microusd.max(spent.microusd))))
         .bind(signed(not_before_ms))
         .bind(now)
         .fetch_one(tx)
         .await
         .during(&what)?;
         work(&row)
+    }
+
+    /// What a focus has spent, by its journal.
+    async fn spent(&self, tx: &mut SqliteConnection, focus: FocusId) -> Result<Amount> {
+        let (mut spent, mut children) = (Amount::default(), Vec::new());
+        {
+            let mut rows = sqlx::query(
+                "SELECT * FROM journal_intents JOIN journal_outcomes USING (tenant, focus, seq)
+                 WHERE tenant = ?1 AND focus = ?2 AND kind IN ('llm', 'child')",
+            )
+            .bind(self.t())
+            .bind(focus.to_string())
+            .fetch(&mut *tx);
+            while let Some(row) = rows.try_next().await.during(format_args!("count what the focus {focus} spent"))? {
+                // What cannot be read keeps nobody from its end.
+                let Ok(record) = effect(&row) else { continue };
+                spent = spent.plus(record.cost());
+                children.extend(spawned(&record));
+            }
+        }
+        for child in children {
+            match self.work_in(tx, child).await {
+                Ok(child) => spent = spent.plus(taken(&child)),
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(spent)
     }
 
     pub(super) async fn release(&self, lease: Lease) -> Result<()> {
@@ -312,18 +348,27 @@ impl Handle {
                 .during(what)?;
         let (mut recovered, mut changed) = (Vec::new(), false);
         for row in open {
-            let (focus, id, host) = (row.parsed("id")?, row.parsed("work")?, row.parsed::<Host>("host")?);
+            let (focus, id, host) = (row.parsed::<FocusId>("id")?, row.parsed("work")?, row.parsed::<Host>("host")?);
             // Focuses of before there were leases do not say on which machine.
             let here = host.machine == machine || host.machine.is_empty();
-            let overdue = row.number("lease_until_ms")? < u64::try_from(now_ms()).unwrap_or_default();
+            let lease_until = row.integer("lease_until_ms")?;
+            let overdue = lease_until < now_ms();
             let gone = if here { !alive(host.process) } else { overdue };
             if !gone {
                 continue;
             }
             let mut tx = self.pool.write().await?;
             let work = self.work_in(&mut tx, id).await?;
-            // Another host may have recovered it since.
-            if work.state != State::Running || work.focus != Some(focus) {
+            // Another host may have recovered it since, or its own come back to it.
+            let as_seen = sqlx::query("SELECT 1 FROM focuses WHERE tenant = ?1 AND id = ?2 AND lease_until_ms = ?3")
+                .bind(self.t())
+                .bind(focus.to_string())
+                .bind(lease_until)
+                .fetch_optional(&mut *tx)
+                .await
+                .during(what)?
+                .is_some();
+            if work.state != State::Running || work.focus != Some(focus) || !as_seen {
                 continue;
             }
             if work.disposal == Disposal::Queue {

@@ -3,18 +3,19 @@
 use animus_core::{
     Error, Result,
     id::FocusId,
-    journal::{Intent, Outcome, Record},
+    journal::{Intent, MAX_READ, Outcome, Record, Tally},
     store::Journal,
     work::Lease,
 };
 use async_trait::async_trait;
+use futures::TryStreamExt as _;
 
 use super::{
     Handle,
     error::{Columns as _, During as _, is_dangling, is_taken, json, missing, signed},
     now_ms,
 };
-use crate::works::{effect, is_unordered, lost};
+use crate::works::{Reading, is_unordered, lost, tally};
 
 impl Handle {
     /// Whether the focus still runs.
@@ -107,18 +108,44 @@ impl Journal for Handle {
     }
 
     async fn journal_read(&self, focus: FocusId) -> Result<Vec<Record>> {
+        let what = format!("read the journal of the focus {focus}");
+        let mut reading = Reading::default();
+        {
+            let mut rows = sqlx::query(
+                "SELECT * FROM journal_intents LEFT JOIN journal_outcomes USING (tenant, focus, seq)
+                 WHERE tenant = ?1 AND focus = ?2 ORDER BY seq",
+            )
+            .bind(self.t())
+            .bind(focus.to_string())
+            .fetch(self.pool.readers());
+            while let Some(row) = rows.try_next().await.during(&what)? {
+                reading.push(&row, focus, MAX_READ)?;
+            }
+        }
+        let records = reading.records();
+        if records.is_empty() {
+            self.is_open(focus).await?;
+        }
+        Ok(records)
+    }
+
+    async fn journal_tally(&self, focus: FocusId) -> Result<Tally> {
+        // An outcome's first word says how it went, and is read without the rest of it.
         let rows = sqlx::query(
-            "SELECT * FROM journal_intents LEFT JOIN journal_outcomes USING (tenant, focus, seq)
-             WHERE tenant = ?1 AND focus = ?2 ORDER BY seq",
+            r#"SELECT kind, count(*) AS effects,
+                   count(*) FILTER (WHERE substr(outcome, 1, 18) = '{"status":"failed"') AS failed,
+                   count(*) FILTER (WHERE outcome IS NULL) AS open
+               FROM journal_intents LEFT JOIN journal_outcomes USING (tenant, focus, seq)
+               WHERE tenant = ?1 AND focus = ?2 GROUP BY kind"#,
         )
         .bind(self.t())
         .bind(focus.to_string())
         .fetch_all(self.pool.readers())
         .await
-        .during(format_args!("read the journal of the focus {focus}"))?;
+        .during(format_args!("count the journal of the focus {focus}"))?;
         if rows.is_empty() {
             self.is_open(focus).await?;
         }
-        rows.iter().map(effect).collect()
+        tally(&rows)
     }
 }

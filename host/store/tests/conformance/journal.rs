@@ -1,9 +1,9 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use animus_core::{
     Error,
     id::FocusId,
-    journal::{EffectKind, Intent, Outcome},
+    journal::{EffectKind, Intent, Outcome, Tally},
     store::Store,
     work::{Settlement, State},
 };
@@ -88,6 +88,25 @@ pub(crate) async fn a_parent_is_an_earlier_intent(store: Arc<dyn Store>) {
     assert_eq!(tenant.journal_read(focus).await.unwrap()[1].intent.parent, Some(outer));
 }
 
+pub(crate) async fn a_journal_is_counted_without_being_read(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    let (_, focus) = begun(&tenant).await;
+    assert_eq!(tenant.journal_tally(focus).await.unwrap(), Tally::default());
+    // An answer that looks like a failure is none.
+    let odd = ok(json!({ "status": "failed", "text": "\u{0} \"status\":\"failed\"" }));
+    let failed = Outcome::Failed { error: Error::Invalid("status ok".into()) };
+    let effects = [(EffectKind::Tool, Some(odd)), (EffectKind::Tool, Some(failed)), (EffectKind::Llm, None)];
+    for (kind, outcome) in effects {
+        let seq = tenant.journal_begin(lease(focus), Intent { kind, ..intent(None) }).await.unwrap();
+        if let Some(outcome) = outcome {
+            tenant.journal_end(lease(focus), seq, outcome).await.unwrap();
+        }
+    }
+    let effects = BTreeMap::from([("tool".to_owned(), 2), ("llm".to_owned(), 1)]);
+    assert_eq!(tenant.journal_tally(focus).await.unwrap(), Tally { effects, failed: 1, open: 1 });
+    assert_eq!(class(tenant.journal_tally(FocusId::new()).await), "not-found");
+}
+
 pub(crate) async fn nothing_begins_in_a_focus_that_has_ended(store: Arc<dyn Store>) {
     let tenant = tenant(&store, "local").await;
     let (_, focus) = begun(&tenant).await;
@@ -104,6 +123,7 @@ pub(crate) async fn a_journal_of_another_tenant_is_out_of_reach(store: Arc<dyn S
     let (_, focus) = begun(&ada).await;
     let seq = ada.journal_begin(lease(focus), intent(None)).await.unwrap();
     assert_eq!(class(bob.journal_read(focus).await), "not-found");
+    assert_eq!(class(bob.journal_tally(focus).await), "not-found");
     assert_eq!(class(bob.journal_begin(lease(focus), intent(None)).await), "not-found");
     assert_eq!(class(bob.journal_end(lease(focus), seq, ok(json!(1))).await), "not-found");
     assert!(ada.journal_read(focus).await.unwrap()[0].outcome.is_none());

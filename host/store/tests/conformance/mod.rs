@@ -61,6 +61,8 @@ macro_rules! suite {
                 what_ends_its_hosts_too_often_is_dead
                 what_is_let_go_of_is_taken_over_at_once_and_counts_no_lost_host
                 hosts_of_a_machine_that_are_gone_are_not_waited_for
+                a_host_that_comes_back_in_the_last_moment_keeps_its_focus
+                what_a_focus_spent_counts_however_it_ended
                 equal_work_is_merged_while_it_is_queued_or_running
                 of_many_equal_submits_at_once_one_is_canonical
                 a_submit_that_is_repeated_is_made_once
@@ -95,6 +97,7 @@ macro_rules! suite {
                 an_outcome_is_written_once_and_only_to_an_intent
                 a_long_response_is_kept_whole
                 a_parent_is_an_earlier_intent
+                a_journal_is_counted_without_being_read
                 nothing_begins_in_a_focus_that_has_ended
                 a_journal_of_another_tenant_is_out_of_reach
             }

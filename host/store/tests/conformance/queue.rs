@@ -4,8 +4,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use animus_core::{
     Error,
+    budget::Allowance,
+    child::SPAWN,
     id::{FocusId, WorkId},
-    journal::{EffectKind, Intent, Outcome},
+    journal::{COPIED, EffectKind, Intent, Outcome},
     store::{Store, Tenant},
     work::{
         Beat, Claim, Claimed, Disposal, Host, Lease, MAX_DEPTH, MAX_TAKEOVERS, NewWork, Settlement, State, Submission,
@@ -113,7 +115,9 @@ pub(crate) async fn work_is_not_given_out_before_its_time(store: Arc<dyn Store>)
     let tenant = tenant(&store, "local").await;
     let now = u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     let later = submit(&tenant, NewWork { not_before_ms: Some(now + LONG), priority: 9, ..work("a") }).await;
-    assert_eq!(tenant.work_next_due().await.unwrap(), Some(now + LONG));
+    // By the clock of this host, whatever that of the store says: in five to fifteen minutes.
+    let due = tenant.work_next_due().await.unwrap().unwrap();
+    assert!(due.abs_diff(now + LONG) < LONG / 2, "{due}");
     assert!(claim(&tenant, &["a"]).await.is_none());
     let soon = submit(&tenant, NewWork { not_before_ms: Some(now + 1), ..work("a") }).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -122,7 +126,7 @@ pub(crate) async fn work_is_not_given_out_before_its_time(store: Arc<dyn Store>)
     // What is due is no matter of time; the lease that was given is.
     submit(&tenant, work("b")).await;
     let due = tenant.work_next_due().await.unwrap().unwrap();
-    assert!(due >= now + LONG && due <= now + LONG + 60_000, "{due}");
+    assert!(due.abs_diff(now + LONG) < LONG / 2, "{due}");
 }
 
 pub(crate) async fn a_lease_that_runs_out_gives_the_same_focus_to_another_host(store: Arc<dyn Store>) {
@@ -219,6 +223,98 @@ pub(crate) async fn hosts_of_a_machine_that_are_gone_are_not_waited_for(store: A
     assert_eq!(tenant.focus_recover("one", &|_| false).await.unwrap(), [], "it is taken over, and not failed");
     let second = claimed(&tenant).await;
     assert_eq!((second.work.id, second.lease.focus, second.lease.token), (id, first.lease.focus, 2));
+}
+
+pub(crate) async fn a_host_that_comes_back_in_the_last_moment_keeps_its_focus(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    submit(&tenant, work("a")).await;
+    let first = claimed(&tenant).await;
+    let held = tenant.work_submit(NewWork { disposal: Disposal::Held, ..work("a") }).await.unwrap().work.id;
+    let mine = tenant.focus_begin(held, State::Queued, &claim_of("one", &[], LONG)).await.unwrap();
+    // Whoever looks for dead hosts finds this one silent, and it renews its leases just then.
+    let handle = tokio::runtime::Handle::current();
+    let alive = |_: u32| {
+        tokio::task::block_in_place(|| {
+            let leases = [first.lease, mine.lease];
+            handle.block_on(async { tenant.focus_renew(&leases, 2 * LONG).await.unwrap() });
+            false
+        })
+    };
+    assert_eq!(tenant.focus_recover("one", &alive).await.unwrap(), []);
+    assert_eq!(state(&tenant, held).await, State::Running);
+    assert!(claim(&tenant, &["a"]).await.is_none(), "its lease is what it renewed it to");
+}
+
+/// Has a focus spend so many tokens and as many millionths.
+async fn spend(tenant: &Arc<dyn Tenant>, lease: Lease, tokens: u64, copied: bool) {
+    let ask = Intent { kind: EffectKind::Llm, subject: "default".into(), ..intent() };
+    let seq = tenant.journal_begin(lease, ask).await.unwrap();
+    let usage = json!({ "input_tokens": tokens, "output_tokens": 0, "cached_tokens": 0, "cache_write_tokens": 0 });
+    let mut response = json!({ "usage": usage, "cost_microusd": tokens, "model": "a:b" });
+    if copied {
+        response[COPIED] = json!(true);
+    }
+    tenant.journal_end(lease, seq, Outcome::Ok { response }).await.unwrap();
+}
+
+pub(crate) async fn what_a_focus_spent_counts_however_it_ended(store: Arc<dyn Store>) {
+    let tenant = tenant(&store, "local").await;
+    let spent = async |id| {
+        let work = tenant.work(id).await.unwrap();
+        assert_eq!(work.tokens, work.cost_microusd);
+        work.tokens
+    };
+    // The journal has more than the settlement, or less; what another focus paid for is not in it.
+    let id = submit(&tenant, attempts(9)).await;
+    for (settled, sum) in [(0, 30), (100, 130)] {
+        let lease = claimed(&tenant).await.lease;
+        for (tokens, copied) in [(10, false), (20, false), (500, true)] {
+            spend(&tenant, lease, tokens, copied).await;
+        }
+        let lost = tenant.journal_begin(lease, Intent { kind: EffectKind::Llm, ..intent() }).await.unwrap();
+        tenant.journal_end(lease, lost, Outcome::Failed { error: Error::Cancelled }).await.unwrap();
+        let settlement = Settlement { tokens: settled, cost_microusd: settled, ..failed(Some(0)) };
+        tenant.focus_end(lease, State::Failed, settlement).await.unwrap();
+        assert_eq!(spent(id).await, sum);
+    }
+    tenant.work_cancel("operator", id).await.unwrap();
+
+    // A focus that ends its hosts.
+    let id = submit(&tenant, work("a")).await;
+    let mut cost = 0;
+    while let Some(next) = tenant.work_claim(&claim_of("one", &["a"], 1)).await.unwrap() {
+        spend(&tenant, next.lease, 7, false).await;
+        cost += 7;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!((state(&tenant, id).await, spent(id).await), (State::Dead, cost));
+
+    // A process that is gone.
+    let held = tenant.work_submit(NewWork { disposal: Disposal::Held, ..work("a") }).await.unwrap().work.id;
+    let lease = tenant.focus_begin(held, State::Queued, &claim_of("one", &[], LONG)).await.unwrap().lease;
+    spend(&tenant, lease, 5, false).await;
+    assert_eq!(tenant.focus_recover("one", &|_| false).await.unwrap(), [held]);
+    assert_eq!(spent(held).await, 5);
+
+    // Children have what they were given as long as they go on, and what they spent when they have ended.
+    let parent = submit(&tenant, work("a")).await;
+    let lease = claimed(&tenant).await.lease;
+    for ended in [false, true] {
+        let allowance = Allowance { tokens: Some(1_000), microusd: Some(1_000) };
+        let child = submit(&tenant, NewWork { parent: Some(parent), allowance, ..work("child") }).await;
+        let spawn = Intent { kind: EffectKind::Child, subject: SPAWN.into(), ..intent() };
+        let seq = tenant.journal_begin(lease, spawn).await.unwrap();
+        tenant.journal_end(lease, seq, Outcome::Ok { response: json!({ "id": child }) }).await.unwrap();
+        if ended {
+            let lease = claim(&tenant, &["child"]).await.unwrap();
+            let other = claim(&tenant, &["child"]).await.unwrap();
+            let lease = if lease.work.id == child { lease.lease } else { other.lease };
+            let settlement = Settlement { tokens: 40, cost_microusd: 40, ..done() };
+            tenant.focus_end(lease, State::Completed, settlement).await.unwrap();
+        }
+    }
+    tenant.focus_end(lease, State::Failed, failed(None)).await.unwrap();
+    assert_eq!(spent(parent).await, 1_040);
 }
 
 pub(crate) async fn equal_work_is_merged_while_it_is_queued_or_running(store: Arc<dyn Store>) {

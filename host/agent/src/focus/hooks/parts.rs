@@ -26,6 +26,17 @@ pub(super) fn of(request: &Request) -> Vec<Part> {
     parts
 }
 
+/// Texts as the parts of a conversation, each a message of its own.
+pub(super) fn of_texts(texts: Vec<String>) -> Vec<Part> {
+    (0..).zip(texts).map(|(message, text)| Part { message, role: Role::User, kind: Kind::Text, text }).collect()
+}
+
+/// The texts that [`of_texts`] took, as they are now.
+pub(super) fn texts(call: LlmCall) -> Vec<String> {
+    let left = |text: String| if text.trim().is_empty() { REMOVED.to_owned() } else { text };
+    call.parts.into_iter().map(|part| left(part.text)).collect()
+}
+
 fn text_of(content: &Content) -> Option<(Kind, String)> {
     match content {
         Content::Text { text } => Some((Kind::Text, text.clone())),

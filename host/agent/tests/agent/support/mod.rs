@@ -4,7 +4,10 @@ use std::{
     borrow::Borrow,
     collections::{BTreeMap, VecDeque},
     fmt::Debug,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use animus_agent::{Hooks, RunContext, RunReport};
@@ -15,7 +18,7 @@ use animus_core::{
     code::{Description, Program, Ran, Tested},
     event::{Event, Watcher},
     grant::{Grant, HookAccess, LedgerAccess, LlmGrant},
-    hook::{HookEvent, Verdict},
+    hook::{CommandHook, CommandHooks, HookEvent, Point, Settings, Verdict},
     id::{Digest, PluginName},
     llm::{
         Content, Embeddings, Message, ModelInfo, Models, Price, Request, Response, ResponseStream, Role, Stop,
@@ -380,8 +383,13 @@ impl FakePlugins {
         self.tool(name, READS, move |_, _| async move { text(answer) }.boxed())
     }
 
+    /// The faculty, which holds no more than its work may, as the runtime has it.
     pub fn principal(&self, cx: &CallContext) -> Principal {
-        Self::principal_of(&self.loaded[0], cx)
+        let principal = Self::principal_of(&self.loaded[0], cx);
+        match &cx.cap {
+            Some(cap) => Principal { authority: Arc::new(principal.authority.capped(cap)), ..principal },
+            None => principal,
+        }
     }
 
     fn principal_of(plugin: &Loaded, cx: &CallContext) -> Principal {
@@ -519,6 +527,42 @@ pub struct Watch(pub Mutex<Vec<Event>>);
 impl Watcher for Watch {
     fn event(&self, event: Event) {
         self.0.lock().unwrap().push(event);
+    }
+}
+
+// ---- hooks
+
+/// A command hook that looks at everything, changes nothing, and counts.
+pub struct Looks {
+    hooks: Vec<CommandHook>,
+    asked: AtomicUsize,
+}
+
+impl Looks {
+    pub fn new() -> Arc<Self> {
+        let settings = Settings { events: Point::ALL.into(), timeout_ms: 120_000, ..Settings::default() };
+        let hooks = vec![CommandHook { name: "looks".into(), settings }];
+        Arc::new(Self { hooks, asked: AtomicUsize::default() })
+    }
+
+    pub fn hooks(self: &Arc<Self>) -> Hooks {
+        Hooks::new(BTreeMap::new(), Some(self.clone()))
+    }
+
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl CommandHooks for Looks {
+    fn hooks(&self) -> &[CommandHook] {
+        &self.hooks
+    }
+
+    async fn run(&self, _: &str, _: &HookEvent) -> Result<Verdict> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Ok(Verdict::Continue)
     }
 }
 

@@ -12,7 +12,7 @@ use animus_core::{
     event::Event,
     grant::Grant,
     id::{Digest, FocusId, MemoryId, PluginName, TenantId, WorkId},
-    journal::{Intent, Outcome, Record},
+    journal::{Intent, Outcome, Record, Tally},
     ledger::{Entry, EntryType, Filter},
     memory::{Coverage, Embedding, Hit, Memory, NewMemory, Query, Recalled, Unembedded, Update, Version},
     skill::{Approvals, Decision, How, NewSkill, SkillName, SkillRecord, SkillUse},
@@ -480,6 +480,9 @@ impl Journal for FakeTenant {
     async fn journal_read(&self, _: FocusId) -> Result<Vec<Record>> {
         Ok(self.journal())
     }
+    async fn journal_tally(&self, _: FocusId) -> Result<Tally> {
+        unused()
+    }
 }
 
 #[async_trait]
@@ -542,7 +545,10 @@ impl Memories for FakeTenant {
     }
     async fn memory_forget(&self, id: MemoryId) -> Result<()> {
         self.happens("forget");
-        self.kept.lock().unwrap().memories.retain(|memory| memory.id != id);
+        let mut kept = self.kept.lock().unwrap();
+        let place = kept.memories.iter().position(|memory| memory.id == id);
+        let place = place.ok_or_else(|| Error::NotFound(format!("there is no memory {id}")))?;
+        kept.memories.remove(place);
         Ok(())
     }
     async fn memory_tag(&self, _: MemoryId, tag: &str) -> Result<()> {

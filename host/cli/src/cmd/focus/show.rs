@@ -49,10 +49,9 @@ impl Totals {
             if record.intent.kind == EffectKind::Llm {
                 totals.model_calls += 1;
             }
-            if let Some(answer) = answer(record) {
-                totals.tokens = totals.tokens.saturating_add(answer.usage.total());
-                totals.cost_microusd = totals.cost_microusd.saturating_add(answer.cost_microusd.unwrap_or_default());
-            }
+            let cost = record.cost();
+            totals.tokens = totals.tokens.saturating_add(cost.tokens);
+            totals.cost_microusd = totals.cost_microusd.saturating_add(cost.microusd);
         }
         totals
     }

@@ -4,7 +4,7 @@ use animus_core::{
     Error,
     budget::Allowance,
     id::{FocusId, WorkId},
-    journal::{Outcome, Record},
+    journal::Tally,
     ledger,
     work::{self, FocusRecord, NewWork},
 };
@@ -226,18 +226,10 @@ pub(super) struct Journal {
     open: u64,
 }
 
-impl Journal {
-    pub(super) fn of(records: &[Record]) -> Self {
-        let mut journal = Self::default();
-        for record in records {
-            *journal.effects.entry(record.intent.kind.as_str().to_owned()).or_default() += 1;
-            match &record.outcome {
-                Some(Outcome::Failed { .. }) => journal.failed += 1,
-                Some(_) => {}
-                None => journal.open += 1,
-            }
-        }
-        journal
+impl From<Tally> for Journal {
+    fn from(tally: Tally) -> Self {
+        let Tally { effects, failed, open } = tally;
+        Self { effects, failed, open }
     }
 }
 

@@ -202,7 +202,7 @@ pub(super) async fn focus(
     Named(id): Named<FocusId>,
 ) -> Result<Json<FocusShown>, Refused> {
     let focus = served.tenant.focus(id).await?;
-    let journal = Journal::of(&served.tenant.journal_read(id).await?);
+    let journal = Journal::from(served.tenant.journal_tally(id).await?);
     Ok(Json(FocusShown { focus: focus.into(), journal }))
 }
 
