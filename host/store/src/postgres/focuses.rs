@@ -40,7 +40,8 @@ const ABANDONED: &str = concat!(
 /// A queued item whose time has come.
 const READY: &str = concat!(
     "SELECT * FROM works
-     WHERE tenant = $1 AND state = 'queued' AND disposal = 'queue' AND faculty = ANY ($2) AND not_before_ms <= ",
+     WHERE tenant = $1 AND state = 'queued' AND disposal = 'queue' AND faculty = ANY ($2)
+         AND NOT id = ANY ($3) AND not_before_ms <= ",
     clock!(),
     " AND NOT id = ANY ($3) ORDER BY priority DESC, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
 );
