@@ -126,12 +126,8 @@ impl Stage {
             if work.state != State::Queued {
                 return (id, work.state, work.attempts);
             }
-            let claim = Claim {
-                host: Host::this("test"),
-                faculties: vec!["phases".into()],
-                lease_ms: LEASE_MS,
-                plugins: json!({}),
-            };
+            let claim =
+                Claim { faculties: vec!["phases".into()], ..Claim::held(Host::this("test"), LEASE_MS, json!({})) };
             match tenant.work_claim(&claim).await.unwrap() {
                 Some(claimed) => drop(run_claimed(self.context().await, claimed, terms.clone()).await),
                 None => tokio::task::yield_now().await,

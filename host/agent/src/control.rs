@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use animus_core::{
@@ -22,7 +22,7 @@ use animus_core::{
     plugins::PluginSet,
     skill::Workshop,
     store::Tenant,
-    work::{BEAT_MS, Beat, Claim, Disposal, Host, State, Work, WorkFilter},
+    work::{BEAT_MS, Beat, Claim, Disposal, Host, Lease, State, Work, WorkFilter},
 };
 use async_trait::async_trait;
 use serde_json::Value;
@@ -32,6 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     events::Hub,
     hooks::Hooks,
+    lease::Keeper,
     run::{Place, pinned},
     slot::Slot,
 };
@@ -132,7 +133,10 @@ pub struct ControlPlane {
     places: Arc<Semaphore>,
     /// Places of each faculty, by its name and their number.
     faculties: Mutex<HashMap<(String, usize), Arc<Semaphore>>>,
-    running: Mutex<HashMap<WorkId, CancellationToken>>,
+    /// What runs here, under which lease, and how it is cancelled.
+    running: Mutex<HashMap<WorkId, (Lease, CancellationToken)>>,
+    /// Foci that this host could not go on with, each until when it leaves them to others.
+    left_alone: Mutex<HashMap<WorkId, Instant>>,
     unroutable: Mutex<BTreeMap<String, Unroutable>>,
     draining: AtomicBool,
     served: Mutex<Served>,
@@ -168,6 +172,7 @@ impl ControlPlane {
             places: Arc::new(Semaphore::new(places)),
             faculties: Mutex::default(),
             running: Mutex::default(),
+            left_alone: Mutex::default(),
             unroutable: Mutex::default(),
             draining: AtomicBool::new(false),
             served: Mutex::default(),
@@ -195,8 +200,8 @@ impl ControlPlane {
 
     /// Cancels an item at once if it runs here. The store must know already: [`animus_core::store::Works::work_cancel`].
     pub fn cancel(&self, work: WorkId) {
-        if let Some(token) = lock(&self.running).get(&work) {
-            token.cancel();
+        if let Some((_, cancel)) = lock(&self.running).get(&work) {
+            cancel.cancel();
         }
     }
 
@@ -335,6 +340,7 @@ impl ControlPlane {
             faculties: routes.keys().cloned().collect(),
             lease_ms: self.settings.lease_ms,
             plugins: pinned(&*plugins),
+            except: self.left_alone(),
         };
         let Some(claimed) = self.tenant.work_claim(&claim).await? else { return Ok(Look::Nothing(busy)) };
         let route = routes.remove(&claimed.work.faculty);
@@ -347,11 +353,20 @@ impl ControlPlane {
         drop(free);
         lock(&self.served).claimed += 1;
         let slot = Slot::of(vec![self.places.clone(), places], vec![place, permit]);
-        let cancel = CancellationToken::new();
-        lock(&self.running).insert(claimed.work.id, cancel.clone());
-        let assignment = focus::Assignment { claimed, route, plugins, slot, cancel, leave: leave.clone() };
+        let (lease, cancel) = (claimed.lease, CancellationToken::new());
+        // From here on, for making what a focus works with may take longer than a lease lasts.
+        let (tenant, lease_ms) = (self.tenant.clone(), self.settings.lease_ms);
+        let keeper = Keeper::new(tenant, lease, lease_ms, cancel.clone(), Some(leave.clone()));
+        lock(&self.running).insert(claimed.work.id, (lease, cancel.clone()));
+        let assignment = focus::Assignment { claimed, route, plugins, slot, cancel, leave: leave.clone(), keeper };
         tasks.spawn(focus::run(self.clone(), assignment));
         Ok(Look::Claimed)
+    }
+
+    fn left_alone(&self) -> Vec<WorkId> {
+        let mut left_alone = lock(&self.left_alone);
+        left_alone.retain(|_, until| *until > Instant::now());
+        left_alone.keys().copied().collect()
     }
 
     fn places_of(&self, route: &Route) -> Arc<Semaphore> {
@@ -423,10 +438,13 @@ impl ControlPlane {
     }
 
     async fn hear_of_cancels(&self) {
-        let running: Vec<WorkId> = lock(&self.running).keys().copied().collect();
-        for id in running {
+        let mut known: Vec<WorkId> = lock(&self.running).keys().copied().collect();
+        known.extend(self.left_alone());
+        for id in known {
             if self.tenant.work(id).await.is_ok_and(|work| work.cancelling) {
                 self.cancel(id);
+                // To be claimed, and so to end.
+                lock(&self.left_alone).remove(&id);
             }
         }
     }

@@ -37,7 +37,7 @@ mod start;
 mod tools;
 
 /// Model calls of one loop, where the faculty does not say.
-const TURNS: u32 = 50;
+pub const TURNS: u32 = 50;
 /// The most that a faculty may say.
 const MOST_TURNS: u32 = 200;
 

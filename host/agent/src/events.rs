@@ -26,6 +26,10 @@ use tokio::{
     time::Instant,
 };
 
+mod poll;
+
+use poll::Seen;
+
 /// How long events are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(50);
 /// So many are written at once, however short the time.
@@ -84,6 +88,8 @@ fn rest(number: u64, event: &Event, after: u64) -> Option<Event> {
 pub struct Hub {
     tenant: Arc<dyn Tenant>,
     channels: Mutex<HashMap<WorkId, Arc<Channel>>>,
+    /// Items that are followed in the store.
+    polls: Mutex<HashMap<WorkId, watch::Sender<Seen>>>,
     /// Moves whenever the store may have changed, while somebody follows it.
     pulse: watch::Sender<u64>,
     pulsing: Mutex<bool>,
@@ -122,7 +128,13 @@ impl Hub {
     /// A hub for one tenant.
     #[must_use]
     pub fn new(tenant: Arc<dyn Tenant>) -> Arc<Self> {
-        Arc::new(Self { tenant, channels: Mutex::default(), pulse: watch::Sender::new(0), pulsing: Mutex::new(false) })
+        Arc::new(Self {
+            tenant,
+            channels: Mutex::default(),
+            polls: Mutex::default(),
+            pulse: watch::Sender::new(0),
+            pulsing: Mutex::new(false),
+        })
     }
 
     /// The channel of an item that this process begins to run, or goes on with.
@@ -178,7 +190,7 @@ impl Hub {
             ended: None,
             is_over: false,
             settled_since: None,
-            pulse: None,
+            seen: None,
         }
     }
 
@@ -422,7 +434,7 @@ pub struct Following {
     ended: Option<FocusId>,
     is_over: bool,
     settled_since: Option<Instant>,
-    pulse: Option<watch::Receiver<u64>>,
+    seen: Option<watch::Receiver<Seen>>,
 }
 
 impl Following {
@@ -454,9 +466,9 @@ impl Following {
                 }
             }
             // Before the store is asked, so that no change in between is missed.
-            let mut pulse = self.pulse.take().unwrap_or_else(|| self.hub.pulse());
-            pulse.mark_unchanged();
-            self.pulse = Some(pulse);
+            let mut seen = self.seen.take().unwrap_or_else(|| self.hub.seen(self.work));
+            seen.mark_unchanged();
+            self.seen = Some(seen);
             let page = self.hub.tenant.events_read(self.work, self.at, 256.min(MAX_EVENTS)).await?;
             let at = self.at;
             let page: Vec<_> = page.into_iter().filter_map(|(n, event)| Some((n, rest(n, &event, at)?))).collect();
@@ -494,9 +506,14 @@ impl Following {
 
     async fn wait(&mut self) {
         tokio::time::sleep(PACE).await;
-        let lingering = if self.settled_since.is_some() { Duration::from_millis(100) } else { Duration::from_secs(5) };
-        if let Some(pulse) = &mut self.pulse {
-            let _ = tokio::time::timeout(lingering, pulse.changed()).await;
+        let longest = match (self.settled_since, self.hub.channel(self.work)) {
+            (Some(_), _) => Duration::from_millis(100),
+            // That its channel here is closed moves nothing in the store.
+            (None, Some(_)) => Duration::from_secs(5),
+            (None, None) => Duration::from_secs(60),
+        };
+        if let Some(seen) = &mut self.seen {
+            let _ = tokio::time::timeout(longest, seen.changed()).await;
         }
     }
 }

@@ -1,12 +1,6 @@
 //! Keeping the right to run a focus: renewed while it runs, and the focus stops when it is lost.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use animus_core::{store::Tenant, work::Lease};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -17,7 +11,7 @@ pub const LEASE_MS: u64 = 15_000;
 
 /// Renews a lease until it is dropped.
 pub(crate) struct Keeper {
-    lost: Arc<AtomicBool>,
+    lost: CancellationToken,
     _stops_when_dropped: DropGuard,
 }
 
@@ -30,7 +24,7 @@ impl Keeper {
         cancel: CancellationToken,
         leave: Option<CancellationToken>,
     ) -> Self {
-        let lost = Arc::new(AtomicBool::new(false));
+        let lost = CancellationToken::new();
         let stop = CancellationToken::new();
         if let Some(leave) = leave {
             let (stop, cancel) = (stop.clone(), cancel.clone());
@@ -46,18 +40,29 @@ impl Keeper {
 
     /// Whether another host may have the focus by now.
     pub(crate) fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
+        self.lost.is_cancelled()
+    }
+
+    /// Comes when [`Self::is_lost`] does.
+    pub(crate) async fn lost(&self) {
+        self.lost.cancelled().await;
     }
 }
 
-async fn keep(tenant: Arc<dyn Tenant>, lease: Lease, lease_ms: u64, cancel: CancellationToken, lost: Arc<AtomicBool>) {
+async fn keep(
+    tenant: Arc<dyn Tenant>,
+    lease: Lease,
+    lease_ms: u64,
+    cancel: CancellationToken,
+    lost: CancellationToken,
+) {
     let between = Duration::from_millis((lease_ms / 4).max(1));
     loop {
         tokio::time::sleep(between).await;
         match tenant.focus_renew(&[lease], lease_ms).await {
             Ok(renewed) if !renewed.lost.is_empty() => {
                 tracing::warn!(focus = %lease.focus, token = lease.token, "the lease was lost; the focus stops here");
-                lost.store(true, Ordering::Release);
+                lost.cancel();
                 cancel.cancel();
                 return;
             }

@@ -25,7 +25,7 @@ mod run;
 mod slot;
 mod spans;
 
-pub use engage::pairing;
+pub use engage::{TURNS, pairing};
 pub use focus::Focus;
 pub use hooks::Hooks;
 pub use lease::LEASE_MS;

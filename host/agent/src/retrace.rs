@@ -18,7 +18,7 @@ use crate::{
     focus::{Focus, Replayed},
     lease::LEASE_MS,
     phases::{Asked, Attempts, phases},
-    run::{Begun, RunContext, RunReport, pinned},
+    run::{Begun, RunContext, RunReport, keep, pinned},
 };
 
 /// A focus with its journal.
@@ -119,6 +119,8 @@ pub async fn fork(cx: RunContext, past: Retrace, from: u64) -> Result<RunReport>
     let cx = RunContext { budget: cx.budget.derive("work", item.left()), ..cx };
     let claim = Claim::held(cx.host.clone(), LEASE_MS, pinned(&*cx.plugins));
     let claimed = cx.tenant.focus_begin(item.id, item.state, &claim).await?;
+    // The journal may be long.
+    let (keeper, cx) = keep(cx, claimed.lease, LEASE_MS, None);
     let records = up_to(records, from);
     for record in &records {
         let seq = cx.tenant.journal_begin(claimed.lease, record.intent.clone()).await?;
@@ -136,7 +138,7 @@ pub async fn fork(cx: RunContext, past: Retrace, from: u64) -> Result<RunReport>
             cx.tenant.ledger_append(item.id, entry_type, content, Some(origin)).await?;
         }
     }
-    Ok(Begun::forked(cx, claimed, &old, records)?.engage().await)
+    Ok(Begun::forked(cx, claimed, keeper, &old, records)?.engage().await)
 }
 
 /// An outcome as the copy has it: what was paid for is not paid again.

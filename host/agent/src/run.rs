@@ -140,8 +140,14 @@ pub async fn run(cx: RunContext, work: Work) -> RunReport {
 /// A focus that is let go of ([`Terms::leave`]), or lost to another host, is not over: `Done` is not told then, and the
 /// state in the report is [`State::Running`].
 pub async fn run_claimed(cx: RunContext, claimed: Claimed, terms: Terms) -> RunReport {
+    let (keeper, cx) = keep(cx, claimed.lease, terms.lease_ms, Some(terms.leave.clone()));
+    run_kept(cx, claimed, terms, keeper).await
+}
+
+/// The same where the lease is kept already. What the keeper cancels is `cx.cancel`.
+pub(crate) async fn run_kept(cx: RunContext, claimed: Claimed, terms: Terms, keeper: Keeper) -> RunReport {
     let (watcher, budget) = (cx.watcher.clone(), cx.budget.clone());
-    let report = match Begun::claimed(cx.clone(), claimed.clone(), terms).await {
+    let report = match Begun::claimed(cx.clone(), claimed.clone(), terms, keeper).await {
         Ok(begun) => begun.engage_in_span().await,
         Err(error) => abandon(&cx, &claimed, error).await,
     };
@@ -353,10 +359,9 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    fn of(cx: RunContext, claimed: Claimed, lease_ms: u64, terms: Option<Terms>) -> Self {
+    fn of(cx: RunContext, claimed: Claimed, terms: Option<Terms>, keeper: Keeper) -> Self {
         let Claimed { work, lease, began_ms, resumed, .. } = claimed;
         let cap = work.cap.clone().map(Arc::new);
-        let (keeper, cx) = keep(cx, lease, lease_ms, terms.as_ref());
         let span = spans::execute(cx.tenant.id(), &work, lease, resumed);
         let focus = Focus::begun(cx, work.id, lease, cap, began_ms);
         focus.may_leave(terms.as_ref().map(|terms| terms.leave.clone()));
@@ -364,14 +369,12 @@ impl Begun {
     }
 
     /// An item of the queue, whose focus may have begun on another host.
-    async fn claimed(cx: RunContext, claimed: Claimed, terms: Terms) -> Result<Self> {
+    async fn claimed(cx: RunContext, claimed: Claimed, terms: Terms, keeper: Keeper) -> Result<Self> {
         if !claimed.resumed {
-            return Ok(Self::of(cx, claimed, terms.lease_ms, Some(terms)));
+            return Ok(Self::of(cx, claimed, Some(terms), keeper));
         }
         let Claimed { work, lease, began_ms, .. } = claimed;
         let records = cx.tenant.journal_read(lease.focus).await?;
-        // What another process of this host's machine is about to do must not find the lease run out meanwhile.
-        let (keeper, cx) = keep(cx, lease, terms.lease_ms, Some(&terms));
         let asked = Asked::of(&records).ok();
         let cap = work.cap.clone().map(Arc::new);
         let span = spans::execute(cx.tenant.id(), &work, lease, true);
@@ -380,10 +383,15 @@ impl Begun {
         Ok(Self { focus, work, lease, terms: Some(terms), keeper, span, asked })
     }
 
-    /// A new focus that goes on from the records of another.
-    pub(crate) fn forked(cx: RunContext, claimed: Claimed, of: &FocusRecord, records: Vec<Record>) -> Result<Self> {
+    /// A new focus that goes on from the records of another. What the keeper cancels is `cx.cancel`.
+    pub(crate) fn forked(
+        cx: RunContext,
+        claimed: Claimed,
+        keeper: Keeper,
+        of: &FocusRecord,
+        records: Vec<Record>,
+    ) -> Result<Self> {
         let Claimed { work, lease, .. } = claimed;
-        let (keeper, cx) = keep(cx, lease, LEASE_MS, None);
         let asked = Asked::of(&records).ok();
         let cap = work.cap.clone().map(Arc::new);
         let span = spans::execute(cx.tenant.id(), &work, lease, true);
@@ -400,7 +408,8 @@ impl Begun {
     async fn begin(cx: RunContext, work: &Work) -> Result<Self> {
         let claim = Claim::held(cx.host.clone(), LEASE_MS, pinned(&*cx.plugins));
         let claimed = cx.tenant.focus_begin(work.id, work.state, &claim).await?;
-        Ok(Self::of(cx, claimed, LEASE_MS, None))
+        let (keeper, cx) = keep(cx, claimed.lease, LEASE_MS, None);
+        Ok(Self::of(cx, claimed, None, keeper))
     }
 
     /// A new item of this process's own.
@@ -514,9 +523,13 @@ pub fn pinned(plugins: &dyn PluginSet) -> Value {
 }
 
 /// From now on the lease is kept; whoever takes the item away ends this run of it and nothing else of the process.
-fn keep(mut cx: RunContext, lease: Lease, lease_ms: u64, terms: Option<&Terms>) -> (Keeper, RunContext) {
+pub(crate) fn keep(
+    mut cx: RunContext,
+    lease: Lease,
+    lease_ms: u64,
+    leave: Option<CancellationToken>,
+) -> (Keeper, RunContext) {
     cx.cancel = cx.cancel.child_token();
-    let leave = terms.map(|terms| terms.leave.clone());
     let keeper = Keeper::new(cx.tenant.clone(), lease, lease_ms, cx.cancel.clone(), leave);
     (keeper, cx)
 }

@@ -10,6 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct Slot {
     kinds: Vec<Arc<Semaphore>>,
     state: Mutex<State>,
+    /// Held while places are taken again: two waits that end one soon after the other would take two, and with one place
+    /// in all the second would wait for what the first has.
+    retaking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -24,13 +27,13 @@ impl Slot {
     /// everywhere, so that no two foci wait for each other.
     pub async fn take(kinds: Vec<Arc<Semaphore>>) -> Self {
         let held = acquire(&kinds).await;
-        Self { kinds, state: Mutex::new(State { held, lent: 0 }) }
+        Self::of(kinds, held)
     }
 
     /// The same for permits that were taken already, one of each kind.
     #[must_use]
     pub fn of(kinds: Vec<Arc<Semaphore>>, held: Vec<OwnedSemaphorePermit>) -> Self {
-        Self { kinds, state: Mutex::new(State { held, lent: 0 }) }
+        Self { kinds, state: Mutex::new(State { held, lent: 0 }), retaking: tokio::sync::Mutex::default() }
     }
 
     /// Gives the places back while `wait` goes on, and takes them again when it ends. Of several waits at once, the first
@@ -50,14 +53,25 @@ impl Slot {
             state.lent == 0
         };
         if is_last {
+            self.retake().await;
+        }
+        done
+    }
+
+    async fn retake(&self) {
+        let _one_at_a_time = self.retaking.lock().await;
+        let is_needed = || {
+            let state = self.lock();
+            // Another wait may have begun meanwhile, or one that has ended since has taken them.
+            state.lent == 0 && state.held.is_empty()
+        };
+        if is_needed() {
             let held = acquire(&self.kinds).await;
             let mut state = self.lock();
-            // Another wait may have begun meanwhile.
             if state.lent == 0 {
                 state.held = held;
             }
         }
-        done
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -78,6 +92,9 @@ async fn acquire(kinds: &[Arc<Semaphore>]) -> Vec<OwnedSemaphorePermit> {
 
 #[cfg(test)]
 mod tests {
+    use futures::poll;
+    use tokio::sync::oneshot;
+
     use super::*;
 
     #[tokio::test]
@@ -94,5 +111,25 @@ mod tests {
         assert_eq!(places.available_permits(), 0);
         drop(slot);
         assert_eq!(places.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn waits_of_one_focus_that_end_in_turn_take_its_place_once() {
+        let places = Arc::new(Semaphore::new(1));
+        let slot = Slot::take(vec![places.clone()]).await;
+        let ((end_first, first), (end_second, second)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+        let mut first = std::pin::pin!(slot.lend(first));
+        assert!(poll!(&mut first).is_pending());
+        let foreign = places.clone().try_acquire_owned().unwrap();
+        end_first.send(()).unwrap();
+        assert!(poll!(&mut first).is_pending(), "another focus has the place");
+        let mut second = std::pin::pin!(slot.lend(second));
+        assert!(poll!(&mut second).is_pending());
+        end_second.send(()).unwrap();
+        assert!(poll!(&mut second).is_pending());
+        drop(foreign);
+        assert!(poll!(&mut first).is_ready());
+        assert!(poll!(&mut second).is_ready(), "it waits for a place that its own focus has");
+        assert_eq!(places.available_permits(), 0);
     }
 }

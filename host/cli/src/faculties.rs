@@ -1,7 +1,8 @@
 //! `faculties/<name>.toml`: the operator's own in `$ANIMUS_HOME`, and a project's beside its `animus.toml`.
 //!
-//! A project's file comes from strangers. It may define faculties of its own; over one of the operator's it chooses among
-//! what the operator allows: bounds become the lower of both, and the plugin stays. Nothing in such a file grants anything.
+//! A project's file comes from strangers. It may define faculties of its own, under names that nothing of the operator's has;
+//! over one of the operator's it chooses among what the operator allows: bounds become the lower of both, and the plugin
+//! stays. Where the operator says nothing, the defaults are the operator's word. Nothing in such a file grants anything.
 
 use std::{
     fs, io,
@@ -9,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use animus_agent::TURNS;
 use animus_core::{
     faculties::{Faculties, Faculty},
     faculty::{Awareness, Engage, FacultyConfig, Isolation, Orient, Recover},
@@ -40,24 +42,31 @@ pub(crate) fn load(home: &Path, folder: &Path) -> Result<Faculties> {
         Some(root) if root != home => read_folder(&root.join(FOLDER))?,
         _ => Vec::new(),
     };
-    let mut all: Vec<File> = Vec::new();
+    let mut all: Vec<Faculty> = Vec::new();
     for file in theirs {
-        match mine.iter().find(|own| own.name == file.name) {
-            Some(own) => all.push(own.under(file)?),
-            None => all.push(file),
+        let place = file.path.display();
+        if let Some(own) = mine.iter().find(|own| own.name == file.name) {
+            let source = format!("{} and {place}", own.path.display());
+            all.push(Faculty { source, config: Arc::new(own.under(&file)?), name: file.name, is_project: false });
+            continue;
         }
+        if let Some(own) = mine.iter().find(|own| own.config.accepts.contains(&file.name)) {
+            return Err(Fault::invalid(format!(
+                "{place}: work of the kind '{}' goes to the faculty '{}' of the operator's",
+                file.name, own.name
+            ))
+            .advise("give the project's faculty a name of its own"));
+        }
+        let config = Arc::new(file.unsaid().under(&file)?);
+        all.push(Faculty { source: place.to_string(), config, name: file.name, is_project: true });
     }
     for own in mine {
-        if !all.iter().any(|file| file.name == own.name) {
-            all.push(own);
+        if !all.iter().any(|faculty| faculty.name == own.name) {
+            let source = own.path.display().to_string();
+            all.push(Faculty { source, config: Arc::new(own.config), name: own.name, is_project: false });
         }
     }
-    let faculty = |file: File| Faculty {
-        name: file.name,
-        config: Arc::new(file.config),
-        source: file.path.display().to_string(),
-    };
-    Ok(Faculties::new(all.into_iter().map(faculty))?)
+    Ok(Faculties::new(all)?)
 }
 
 /// One file.
@@ -125,8 +134,16 @@ fn line_of(text: &str, why: &str) -> Option<usize> {
 }
 
 impl File {
+    /// What the operator says by saying nothing of a faculty that a project defines.
+    fn unsaid(&self) -> Self {
+        let Self { name, path, config, .. } = self;
+        let FacultyConfig { plugin, accepts, .. } = config.clone();
+        let config = FacultyConfig { plugin, accepts, ..FacultyConfig::default() };
+        Self { name: name.clone(), path: path.clone(), table: Table::new(), config }
+    }
+
     /// What a project makes of a faculty of the operator's.
-    fn under(&self, project: Self) -> Result<Self> {
+    fn under(&self, project: &Self) -> Result<FacultyConfig> {
         let (mine, theirs) = (&self.config, &project.config);
         let place = project.path.display();
         let refuse = |what: &str| {
@@ -147,7 +164,7 @@ impl File {
             .map_err(|e: toml::de::Error| Fault::invalid(format!("{place}: {e}")))?;
         let said = |path: &[&str]| is_there(&project.table, path);
         let (e, t) = (&mine.engage, &merged.engage);
-        let config = FacultyConfig {
+        Ok(FacultyConfig {
             plugin: mine.plugin.clone(),
             description: merged.description,
             accepts: merged.accepts,
@@ -174,7 +191,10 @@ impl File {
                     }
                     (mine, theirs) => mine.clone().or(theirs.clone()),
                 },
-                max_turns: lower(e.max_turns, t.max_turns),
+                // More than faculties get without a word would be more.
+                max_turns: e
+                    .max_turns
+                    .map_or_else(|| t.max_turns.map(|n| n.min(TURNS)), |n| lower(Some(n), t.max_turns)),
                 max_tokens: lower(e.max_tokens, t.max_tokens),
                 temperature: t.temperature,
                 parallel_tools: e.parallel_tools && t.parallel_tools,
@@ -204,10 +224,7 @@ impl File {
                     false => mine.recover.backoff,
                 },
             },
-        };
-        let mut path = self.path.clone().into_os_string();
-        path.push(format!(" and {place}"));
-        Ok(Self { name: self.name.clone(), path: path.into(), table: project.table, config })
+        })
     }
 }
 
@@ -271,11 +288,14 @@ mod tests {
         let folders = Folders::new()
             .operator("coder.toml", "plugin = 'assistant'\naccepts = ['code']")
             .operator("notes.txt", "no faculty")
-            .project("tester.toml", "plugin = 'assistant'\n[recover]\nmax_attempts = 50");
+            .project("tester.toml", "plugin = 'assistant'\naccepts = ['test']\n[recover]\nmax_attempts = 2");
         let all = folders.load().unwrap();
         let names: Vec<_> = all.configured().map(|faculty| faculty.name.as_str()).collect();
         assert_eq!(names, ["coder", "tester"]);
-        assert_eq!(folders.config("tester").recover.max_attempts, 50);
+        let tester = folders.config("tester");
+        assert_eq!((tester.recover.max_attempts, tester.accepts), (2, vec!["test".to_owned()]));
+        assert_eq!(tester.plugin.unwrap().as_str(), "assistant");
+        assert!(all.get("tester").unwrap().is_project && !all.get("coder").unwrap().is_project);
         assert!(all.get("coder").unwrap().source.ends_with("faculties/coder.toml"));
     }
 
@@ -330,12 +350,31 @@ mod tests {
     }
 
     #[test]
+    fn what_the_operator_says_nothing_of_a_project_does_not_raise_beyond_the_defaults() {
+        let most = "plugin = 'assistant'\nconcurrent = true\nmax_concurrent = 64\n[orient]\nmax_auto_activated = 99\n\
+                    [engage]\nmax_turns = 1000\nmax_parallel_tools = 64\ncompact_keep_recent = 1000\n\
+                    [awareness]\nlookback_hours = 9999\nmax_running = 99\ninclude_child_work = true\n\
+                    [recover]\nmax_attempts = 50\nbackoff = { first_ms = 1, most_ms = 1 }";
+        let config = Folders::new().project("assistant.toml", most).config("assistant");
+        let default = FacultyConfig::default();
+        assert_eq!(config.engage.max_turns, Some(TURNS));
+        let engage = Engage { max_turns: Some(TURNS), ..default.engage.clone() };
+        assert_eq!(config, FacultyConfig { plugin: config.plugin.clone(), engage, ..default });
+        let silent = Folders::new().operator("coder.toml", "").project("coder.toml", "[engage]\nmax_turns = 1000");
+        assert_eq!(silent.config("coder").engage.max_turns, Some(TURNS));
+        let said = Folders::new().operator("coder.toml", "[engage]\nmax_turns = 300");
+        assert_eq!(said.project("coder.toml", "[engage]\nmax_turns = 200").config("coder").engage.max_turns, Some(200));
+    }
+
+    #[test]
     fn a_project_cannot_point_the_operators_faculty_elsewhere() {
         let operator = |text| Folders::new().operator("coder.toml", text);
         let plugin = operator("plugin = 'assistant'").project("coder.toml", "plugin = 'evil'").refusal();
         assert!(plugin.contains("another plugin"), "{plugin}");
         let kinds = operator("accepts = ['a']").project("coder.toml", "accepts = ['a', 'everything']").refusal();
         assert!(kinds.contains("more kinds"), "{kinds}");
+        let named = operator("accepts = ['report']").project("report.toml", "plugin = 'evil'").refusal();
+        assert!(named.contains("goes to the faculty 'coder' of the operator's"), "{named}");
         let place = operator("isolation = 'worktree'").project("coder.toml", "isolation = 'none'");
         assert_eq!(place.config("coder").isolation, Isolation::Worktree);
     }

@@ -16,6 +16,9 @@ pub struct Faculty {
     pub config: Arc<FacultyConfig>,
     /// The file that says so.
     pub source: String,
+    /// Whether only a project says so, which comes from strangers: over a plugin that is installed it has no say about where
+    /// work goes.
+    pub is_project: bool,
 }
 
 /// Where a work item goes.
@@ -96,11 +99,17 @@ impl Faculties {
     /// # Errors
     /// [`Error::Unavailable`] that says why nothing runs it now, and what would help.
     pub fn route(&self, asked: &str, stands: &dyn Fn(&str) -> Stands) -> Result<Route> {
+        let is_anothers = |faculty: &Faculty| faculty.is_project && stands(&faculty.name) != Stands::Missing;
+        let accepting = || self.by_name.get(self.kinds.get(asked)?).filter(|faculty| !is_anothers(faculty));
         let faculty = match self.by_name.get(asked) {
-            None if stands(asked) == Stands::Missing => self.kinds.get(asked).and_then(|name| self.by_name.get(name)),
+            None if stands(asked) == Stands::Missing => accepting(),
             found => found,
         };
         let (name, config) = match faculty {
+            Some(faculty) if is_anothers(faculty) => {
+                let config = FacultyConfig::clone(&faculty.config);
+                (faculty.name.as_str(), Arc::new(FacultyConfig { plugin: None, accepts: Vec::new(), ..config }))
+            }
             Some(faculty) => (faculty.name.as_str(), faculty.config.clone()),
             None => (asked, Arc::default()),
         };
@@ -157,7 +166,7 @@ mod tests {
     use super::*;
 
     fn faculty(name: &str, text: FacultyConfig) -> Faculty {
-        Faculty { name: name.into(), config: Arc::new(text), source: format!("{name}.toml") }
+        Faculty { name: name.into(), config: Arc::new(text), source: format!("{name}.toml"), is_project: false }
     }
 
     fn accepting(name: &str, kinds: &[&str]) -> Faculty {
@@ -192,6 +201,28 @@ mod tests {
         assert_eq!(to("coder"), pair("coder", "assistant"));
         assert_eq!(to("report"), pair("report", "report"), "a plugin of that name is the direct one");
         assert_eq!(to("assistant"), pair("assistant", "assistant"));
+    }
+
+    #[test]
+    fn a_project_sends_the_work_of_an_installed_plugin_nowhere_else_and_has_none_come_to_it() {
+        let project = |name: &str| {
+            let plugin = Some(PluginName::new("researcher").unwrap());
+            let accepts = vec![format!("for-{name}")];
+            Faculty { is_project: true, ..faculty(name, FacultyConfig { plugin, accepts, ..FacultyConfig::default() }) }
+        };
+        let all = Faculties::new([project("assistant"), project("waiting"), project("own")]).unwrap();
+        let config = |asked| all.route(asked, &plugins).unwrap().config;
+        assert_eq!(config("assistant").plugin.as_ref().unwrap().as_str(), "assistant");
+        assert!(config("assistant").accepts.is_empty());
+        assert!(why(all.route("waiting", &plugins)).contains("animus plugin grant waiting --requested"));
+        assert!(why(all.route("for-assistant", &plugins)).contains("none accepts such work"));
+        for asked in ["own", "for-own"] {
+            assert_eq!(
+                config(asked).plugin.as_ref().unwrap().as_str(),
+                "researcher",
+                "it may have faculties of its own"
+            );
+        }
     }
 
     #[test]

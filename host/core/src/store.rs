@@ -89,7 +89,7 @@ pub trait Works: Send + Sync {
 
     /// Gives out the next item: of those that the host has room for, first a running one whose lease has run out, else the
     /// queued one of the greatest priority, the oldest of them, whose time has come. Of many hosts that claim at once, one
-    /// gets it. An item that lost its host [`crate::work::MAX_TAKEOVERS`] times in one attempt is dead instead.
+    /// gets it; none gets what it excepts. An item that lost its host [`crate::work::MAX_TAKEOVERS`] times in one attempt is dead instead.
     async fn work_claim(&self, claim: &Claim) -> Result<Option<Claimed>>;
     /// When [`Works::work_claim`] may next have something by the mere passing of time: the earliest time to come of a queued
     /// item, or of a lease's end, milliseconds since the epoch. What is due already is no matter of time.

@@ -93,6 +93,12 @@ impl FromStr for State {
     }
 }
 
+/// The longest word for who submits, in bytes.
+pub const MAX_SOURCE: usize = 64;
+/// The most names of faculties that are told apart where work is counted.
+pub const MAX_NAMED: usize = 100;
+/// All other names, where work is counted.
+pub const OTHERS: &str = "(other)";
 /// The longest of a key for deduplication or of an idempotent submit, in bytes.
 pub const MAX_KEY: usize = 256;
 /// The longest instruction, in bytes.
@@ -177,6 +183,10 @@ impl NewWork {
         let invalid = |why: String| Err(Error::Invalid(why));
         if self.faculty.is_empty() || self.faculty.len() > 128 {
             return invalid("a work item names a faculty, in at most 128 bytes".into());
+        }
+        if self.source.len() > MAX_SOURCE {
+            let bytes = self.source.len();
+            return invalid(format!("who submits is said in at most {MAX_SOURCE} bytes; this has {bytes}"));
         }
         if !self.params.is_object() {
             return invalid("the parameters of a work item are a JSON object".into());
@@ -409,13 +419,15 @@ pub struct Claim {
     pub lease_ms: u64,
     /// The plugins that a new focus is to keep; a focus that is taken over keeps its own.
     pub plugins: Value,
+    /// Items that this host is not to be given now.
+    pub except: Vec<WorkId>,
 }
 
 impl Claim {
     /// What a process asks that begins work of its own: [`crate::store::Works::focus_begin`].
     #[must_use]
     pub fn held(host: Host, lease_ms: u64, plugins: Value) -> Self {
-        Self { host, faculties: Vec::new(), lease_ms, plugins }
+        Self { host, faculties: Vec::new(), lease_ms, plugins, except: Vec::new() }
     }
 }
 
@@ -486,6 +498,21 @@ pub struct Counts {
     pub oldest_ready_ms: Option<u64>,
 }
 
+/// Counts of work by what it names, told apart for the [`MAX_NAMED`] names that have most and summed up for all others
+/// ([`OTHERS`]): whoever submits makes up names.
+#[must_use]
+pub fn by_name(counts: impl IntoIterator<Item = (String, u64)>) -> std::collections::BTreeMap<String, u64> {
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by(|(a, few), (b, many)| many.cmp(few).then_with(|| a.cmp(b)));
+    let others = counts.split_off(counts.len().min(MAX_NAMED));
+    let mut named: std::collections::BTreeMap<_, _> = counts.into_iter().collect();
+    for (_, n) in others {
+        let sum = named.entry(OTHERS.to_owned()).or_default();
+        *sum = sum.saturating_add(n);
+    }
+    named
+}
+
 /// A focus, as the store knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FocusRecord {
@@ -519,5 +546,24 @@ mod tests {
             assert_eq!(from.as_str().parse::<State>().unwrap(), from);
         }
         assert!(!State::Completed.may_become(State::Running));
+    }
+
+    #[test]
+    fn who_submits_is_said_in_a_word() {
+        let from = |source: String| {
+            NewWork { faculty: "a".into(), source, params: serde_json::json!({}), ..NewWork::default() }.check()
+        };
+        assert!(from("x".repeat(MAX_SOURCE)).is_ok());
+        assert!(from("x".repeat(MAX_SOURCE + 1)).unwrap_err().to_string().contains("at most 64 bytes"));
+    }
+
+    #[test]
+    fn names_that_somebody_made_up_are_counted_together() {
+        let few = [("a".to_owned(), 3), ("b".to_owned(), 1)];
+        assert_eq!(by_name(few.clone()), few.into());
+        let many = (0..1_000).map(|n| (format!("{n:04}"), if n < 500 { 1 } else { 2 }));
+        let counted = by_name(many);
+        assert_eq!((counted.len(), counted[OTHERS]), (MAX_NAMED + 1, 400 * 2 + 500));
+        assert_eq!((counted["0500"], counted["0599"], counted.get("0600")), (2, 2, None));
     }
 }

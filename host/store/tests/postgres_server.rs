@@ -50,7 +50,7 @@ fn queued(instruction: &str) -> NewWork {
 }
 
 fn claim(machine: &str) -> Claim {
-    Claim { host: Host::this(machine), faculties: vec!["f".into()], lease_ms: 60_000, plugins: json!({}) }
+    Claim { faculties: vec!["f".into()], ..Claim::held(Host::this(machine), 60_000, json!({})) }
 }
 
 fn generation(bytes: &str) -> NewGeneration {

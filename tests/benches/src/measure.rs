@@ -61,6 +61,16 @@ where
     Ok((Samples::new(a), Samples::new(b)))
 }
 
+/// This process's resident memory, in MB, each page counted once. `VmRSS` counts a page of a file as often as it is mapped:
+/// once for each instance of a plugin that shares its memory image with others, and until the engine has used that
+/// instance's room for something else.
+pub(crate) fn resident() -> Result<f64> {
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").context("resident memory is read from /proc")?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
+    let kb: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+    Ok(kb / 1024.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,14 +82,4 @@ mod tests {
         assert_eq!(samples.p99(), Duration::from_micros(99));
         assert_eq!(Samples::new(Vec::new()).p50(), Duration::ZERO);
     }
-}
-
-/// This process's resident memory, in MB, each page counted once. `VmRSS` counts a page of a file as often as it is mapped:
-/// once for each instance of a plugin that shares its memory image with others, and until the engine has used that
-/// instance's room for something else.
-pub(crate) fn resident() -> Result<f64> {
-    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").context("resident memory is read from /proc")?;
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
-    let kb: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
-    Ok(kb / 1024.0)
 }

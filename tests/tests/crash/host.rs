@@ -132,10 +132,8 @@ async fn work(home: PathBuf, tenant: Arc<dyn Tenant>, registry: Arc<Registry>) {
     loop {
         let current = registry.refresh(&tenant, &ceiling).await.unwrap();
         let claim = Claim {
-            host: Host::this("sweep"),
             faculties: vec!["lead".into(), "transform".into()],
-            lease_ms: 60_000,
-            plugins: pinned(&*current),
+            ..Claim::held(Host::this("sweep"), 60_000, pinned(&*current))
         };
         let Some(claimed) = tenant.work_claim(&claim).await.unwrap() else {
             let works = tenant.works(WorkFilter::default()).await.unwrap();

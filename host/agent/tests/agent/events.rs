@@ -172,6 +172,32 @@ async fn who_goes_on_with_an_item_gives_no_number_twice() {
 }
 
 #[tokio::test]
+async fn however_many_follow_an_item_other_work_has_none_of_them_ask_the_store() {
+    let (tenant, hub, work) = setting();
+    let other = tenant.submit("assistant", "something else").id;
+    let follow = || {
+        let mut following = hub.follow(work, 0);
+        tokio::spawn(async move { take(&mut following, 1).await })
+    };
+    let following: Vec<_> = (0..20).map(|_| follow()).collect();
+    let quiet = async || loop {
+        let [.., reads] = tenant.asked();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if tenant.asked()[2] == reads {
+            return reads;
+        }
+    };
+    let before = quiet().await;
+    tenant.change(other, |work| work.priority += 1);
+    assert!(quiet().await < before + 20, "each of them asked");
+    // Another process runs the item.
+    tenant.events_append(work, 1, &[note("a")]).await.unwrap();
+    for following in following {
+        assert_eq!(text(&following.await.unwrap()), "<a>");
+    }
+}
+
+#[tokio::test]
 async fn one_who_follows_an_item_that_is_not_there_is_told_so() {
     let (_, hub, _) = setting();
     assert_eq!(hub.follow(WorkId::new(), 0).next().await.unwrap_err().class(), "not-found");

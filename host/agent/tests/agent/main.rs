@@ -12,6 +12,7 @@
 mod children;
 mod code;
 mod context;
+mod control;
 mod docs;
 mod effects;
 mod engage;

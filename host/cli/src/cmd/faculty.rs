@@ -86,7 +86,12 @@ fn config_of(faculties: &Faculties, name: &str) -> Arc<FacultyConfig> {
 }
 
 fn describe(faculties: &Faculties, plugins: &[Plugin], name: &str) -> Described {
-    let config = config_of(faculties, name);
+    let route = serve::route(faculties, plugins, name);
+    // As it runs, which a project may not have the whole say about.
+    let config = match &route {
+        Ok(route) if route.faculty == name => route.config.clone(),
+        _ => config_of(faculties, name),
+    };
     let plugin = config.plugin.as_ref().map_or_else(|| name.to_owned(), ToString::to_string);
     let plugin_state = match stands(plugins, &plugin) {
         Stands::Serving => "serving",
@@ -108,7 +113,7 @@ fn describe(faculties: &Faculties, plugins: &[Plugin], name: &str) -> Described 
         max_attempts: config.recover.max_attempts,
         source: faculties.get(name).map(|faculty| faculty.source.clone()),
         plugin_state: plugin_state.into(),
-        unusable: serve::route(faculties, plugins, name).err().map(|why| why.to_string()),
+        unusable: route.err().map(|why| why.to_string()),
     }
 }
 

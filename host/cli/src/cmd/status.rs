@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use animus_core::{
     store::{PluginState, StoreHealth},
-    work::{HostRecord, State, Work, WorkFilter},
+    work::{HostRecord, OTHERS, State, Work, WorkFilter, by_name},
 };
 use clap::Args;
 use serde::Serialize;
@@ -66,10 +66,11 @@ impl Status {
         let counts = tenant.work_counts().await?;
         let why = |name: &String| Some((name.clone(), serve::route(&faculties, &plugins, name).err()?.to_string()));
         let running = WorkFilter { state: Some(State::Running), limit: Some(100), ..WorkFilter::default() };
+        let ready = by_name(counts.ready);
         let queue = Queue {
-            unroutable: counts.ready.keys().filter_map(why).collect(),
+            unroutable: ready.keys().filter(|name| *name != OTHERS).filter_map(why).collect(),
             by_state: counts.by_state,
-            ready: counts.ready,
+            ready,
             oldest_ready_ms: counts.oldest_ready_ms,
             running: tenant.works(running).await?,
         };

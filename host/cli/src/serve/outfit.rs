@@ -109,22 +109,26 @@ impl Outfit for Hosted {
         let (models, skills) = self.rooms().await?;
         let workspace = work.workspace.as_deref().map_or(self.workspace.as_path(), Path::new);
         if !workspace.is_dir() {
-            return Err(Error::Invalid(format!(
+            // On another one it may be.
+            return Err(Error::Unavailable(format!(
                 "the workspace {} of the work is no folder on this machine",
                 workspace.display()
             )));
         }
+        let hooks = hooks::of(&self.cx, &*self.tenant, &self.config).await.map_err(Fault::into_error)?;
+        // The last that may fail: nothing would clear it away.
         let place = match route.config.isolation {
             Isolation::None => None,
             Isolation::Worktree => {
-                Some(Worktree::make(workspace, &self.cx.home.path().join("worktrees"), focus).await?)
+                let all = self.cx.home.path().join("worktrees");
+                Some(Worktree::make(&*self.tenant, workspace, &all, focus).await?)
             }
         };
         let allowance = least(self.config.budget.allowance(), work.left());
         Ok(Kit {
             models: Arc::new(models.clone()),
             skills: Some(skills.clone() as Arc<dyn Workshop>),
-            hooks: hooks::of(&self.cx, &*self.tenant, &self.config).await.map_err(Fault::into_error)?,
+            hooks,
             budget: self.day.budget().derive("work", allowance),
             workspace: Some(place.as_ref().map_or_else(|| workspace.to_owned(), |place| place.folder().to_owned())),
             place: place.map(|place| Arc::new(place) as _),

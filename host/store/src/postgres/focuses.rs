@@ -33,16 +33,17 @@ const ABANDONED: &str = concat!(
      WHERE focuses.tenant = $1 AND focuses.ended_ms IS NULL AND focuses.lease_until_ms < ",
     clock!(),
     " AND works.state = 'running' AND works.disposal = 'queue' AND works.focus = focuses.id
-         AND works.faculty = ANY ($2)
+         AND works.faculty = ANY ($2) AND NOT works.id = ANY ($3)
      ORDER BY works.priority DESC, works.id LIMIT 1 FOR NO KEY UPDATE OF works SKIP LOCKED"
 );
 
 /// A queued item whose time has come.
 const READY: &str = concat!(
     "SELECT * FROM works
-     WHERE tenant = $1 AND state = 'queued' AND disposal = 'queue' AND faculty = ANY ($2) AND not_before_ms <= ",
+     WHERE tenant = $1 AND state = 'queued' AND disposal = 'queue' AND faculty = ANY ($2)
+         AND NOT id = ANY ($3) AND not_before_ms <= ",
     clock!(),
-    " ORDER BY priority DESC, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
+    " AND NOT id = ANY ($3) ORDER BY priority DESC, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
 );
 
 /// The longest lease, in milliseconds: a year.
@@ -61,15 +62,16 @@ impl Handle {
             return Ok(None);
         }
         let faculties: Vec<_> = claim.faculties.iter().map(|faculty| kept(faculty).into_owned()).collect();
+        let except: Vec<_> = claim.except.iter().map(WorkId::to_string).collect();
         let mut tx = self.tx().await?;
         let mut settled = false;
         let claimed = loop {
-            if let Some(row) = self.next(&mut tx, ABANDONED, &faculties).await? {
+            if let Some(row) = self.next(&mut tx, ABANDONED, &faculties, &except).await? {
                 match self.take_over(&mut tx, work(&row)?, claim).await? {
                     Some(claimed) => break Some(claimed),
                     None => settled = true,
                 }
-            } else if let Some(row) = self.next(&mut tx, READY, &faculties).await? {
+            } else if let Some(row) = self.next(&mut tx, READY, &faculties, &except).await? {
                 break Some(self.begin(&mut tx, &work(&row)?, claim).await?);
             } else {
                 break None;
@@ -82,8 +84,15 @@ impl Handle {
         Ok(claimed)
     }
 
-    async fn next(&self, tx: &mut PgConnection, sql: &'static str, faculties: &[String]) -> Result<Option<PgRow>> {
-        sqlx::query(sql).bind(self.t()).bind(faculties).fetch_optional(tx).await.during("claim work")
+    async fn next(
+        &self,
+        tx: &mut PgConnection,
+        sql: &'static str,
+        faculties: &[String],
+        except: &[String],
+    ) -> Result<Option<PgRow>> {
+        let query = sqlx::query(sql).bind(self.t()).bind(faculties).bind(except);
+        query.fetch_optional(tx).await.during("claim work")
     }
 
     /// Gives a focus that lost its host to another one. None for an item that was to be cancelled, or that has lost too many

@@ -30,11 +30,13 @@ const NEXT: &str = "SELECT * FROM (
          WHERE focuses.tenant = ?1 AND focuses.ended_ms IS NULL AND focuses.lease_until_ms < ?2
              AND works.state = 'running' AND works.disposal = 'queue' AND works.focus = focuses.id
              AND works.faculty IN (SELECT value FROM json_each(?3))
+             AND works.id NOT IN (SELECT value FROM json_each(?4))
          ORDER BY works.priority DESC, works.id LIMIT 1)
      UNION ALL SELECT * FROM (
          SELECT *, 0 AS lost FROM works INDEXED BY works_ready
          WHERE tenant = ?1 AND state = 'queued' AND disposal = 'queue' AND not_before_ms <= ?2
              AND faculty IN (SELECT value FROM json_each(?3))
+             AND id NOT IN (SELECT value FROM json_each(?4))
          ORDER BY priority DESC, id LIMIT 1)
      LIMIT 1";
 
@@ -45,11 +47,12 @@ impl Handle {
         if claim.faculties.is_empty() {
             return Ok(None);
         }
-        let faculties = to_json(&claim.faculties)?;
+        let (faculties, except) = (to_json(&claim.faculties)?, to_json(&claim.except)?);
         let mut tx = self.pool.write().await?;
         let mut settled = false;
         let claimed = loop {
-            let next = sqlx::query(NEXT).bind(self.t()).bind(now_ms()).bind(&faculties).fetch_optional(&mut *tx).await;
+            let next = sqlx::query(NEXT).bind(self.t()).bind(now_ms()).bind(&faculties).bind(&except);
+            let next = next.fetch_optional(&mut *tx).await;
             let Some(row) = next.during(what)? else { break None };
             let next = work(&row)?;
             if !row.flag("lost")? {

@@ -41,6 +41,7 @@ fn claim_of(host: &str, faculties: &[&str], lease_ms: u64) -> Claim {
         faculties: faculties.iter().map(|it| (*it).to_owned()).collect(),
         lease_ms,
         plugins: json!({ "by": host }),
+        except: Vec::new(),
     }
 }
 
@@ -134,6 +135,8 @@ pub(crate) async fn a_lease_that_runs_out_gives_the_same_focus_to_another_host(s
     let first = tenant.work_claim(&claim_of("one", &["a"], 1)).await.unwrap().unwrap();
     let seq = tenant.journal_begin(first.lease, intent()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await;
+    let except = Claim { except: vec![id], ..claim_of("three", &["a"], LONG) };
+    assert!(tenant.work_claim(&except).await.unwrap().is_none(), "a host that could not begin it");
     let second = tenant.work_claim(&claim_of("two", &["a"], LONG)).await.unwrap().unwrap();
     assert!(second.resumed);
     assert_eq!((second.work.id, second.work.attempts, second.work.takeovers), (id, 1, 1));

@@ -277,7 +277,7 @@ fn item() -> NewWork {
 }
 
 fn claim() -> Claim {
-    Claim { host: Host::this("bench"), faculties: vec![KIND.into()], lease_ms: LEASE_MS, plugins: json!({}) }
+    Claim { faculties: vec![KIND.into()], ..Claim::held(Host::this("bench"), LEASE_MS, json!({})) }
 }
 
 fn median(mut rates: Vec<f64>) -> f64 {

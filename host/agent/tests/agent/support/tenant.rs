@@ -46,6 +46,11 @@ struct Kept {
     around: awareness::Rows,
     looked: Vec<awareness::Query>,
     submits: BTreeMap<String, WorkId>,
+    /// Running items whose lease has run out.
+    abandoned: Vec<WorkId>,
+    renewals: usize,
+    claims: usize,
+    reads: usize,
 }
 
 pub struct FakeTenant {
@@ -214,6 +219,18 @@ impl FakeTenant {
         Claimed { work, lease, plugins: json!({}), began_ms: 0, resumed: true }
     }
 
+    /// The lease of a running item runs out.
+    pub fn abandon(&self, work: WorkId) {
+        self.kept.lock().unwrap().abandoned.push(work);
+        self.changed.notify_waiters();
+    }
+
+    /// How often leases were renewed, work was claimed, and events were read.
+    pub fn asked(&self) -> [usize; 3] {
+        let kept = self.kept.lock().unwrap();
+        [kept.renewals, kept.claims, kept.reads]
+    }
+
     /// Notes that something happened, for [`Self::order`].
     pub fn happens(&self, what: impl Into<String>) {
         self.kept.lock().unwrap().happened.push(what.into());
@@ -308,6 +325,17 @@ impl Works for FakeTenant {
         unused()
     }
     async fn work_claim(&self, claim: &Claim) -> Result<Option<Claimed>> {
+        let abandoned = {
+            let mut kept = self.kept.lock().unwrap();
+            kept.claims += 1;
+            let fits = |id: &WorkId| !claim.except.contains(id) && claim.faculties.contains(&kept.works[id].faculty);
+            let next = kept.abandoned.iter().position(fits);
+            next.map(|next| kept.abandoned.remove(next))
+        };
+        if let Some(id) = abandoned {
+            self.change(id, |work| work.takeovers += 1);
+            return Ok(Some(self.take_over(id)));
+        }
         let next = {
             let kept = self.kept.lock().unwrap();
             let ready = |work: &&Work| work.state == State::Queued && work.disposal == Disposal::Queue;
@@ -331,8 +359,11 @@ impl Works for FakeTenant {
         (item.state, item.focus, item.attempts) = (State::Running, Some(lease.focus), item.attempts + 1);
         Ok(Claimed { work: item.clone(), lease, plugins: claim.plugins.clone(), began_ms: 0, resumed: false })
     }
-    async fn focus_renew(&self, _: &[Lease], _: u64) -> Result<Renewed> {
-        Ok(Renewed::default())
+    async fn focus_renew(&self, leases: &[Lease], _: u64) -> Result<Renewed> {
+        self.kept.lock().unwrap().renewals += 1;
+        let newest = *self.token.lock().unwrap();
+        let lost = leases.iter().filter(|lease| lease.token != newest).copied().collect();
+        Ok(Renewed { lost, ..Renewed::default() })
     }
     async fn focus_end(&self, lease: Lease, to: State, settlement: Settlement) -> Result<Work> {
         if *self.cannot_settle.lock().unwrap() {
@@ -469,7 +500,8 @@ impl Events for FakeTenant {
         Ok(())
     }
     async fn events_read(&self, work: WorkId, after: u64, limit: u32) -> Result<Vec<(u64, Event)>> {
-        let kept = self.kept.lock().unwrap();
+        let mut kept = self.kept.lock().unwrap();
+        kept.reads += 1;
         let events = kept.events.range((work, after + 1)..=(work, u64::MAX)).take(limit as usize);
         Ok(events.map(|((_, number), event)| (*number, event.clone())).collect())
     }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use animus_core::work;
 use axum::{extract::State, http::StatusCode};
 
 use super::{
@@ -63,7 +64,8 @@ pub(super) async fn status(State(served): State<Shared>) -> Result<Json<Status>,
     let tenant = &served.tenant;
     let (counts, plugins, faculties) = (tenant.work_counts().await?, tenant.plugins().await?, served.faculties()?);
     let why = |name: &String| Some((name.clone(), serve::route(&faculties, &plugins, name).err()?.to_string()));
-    let unroutable = counts.ready.keys().filter_map(why).collect();
+    let ready = work::by_name(counts.ready);
+    let unroutable = ready.keys().filter(|name| *name != work::OTHERS).filter_map(why).collect();
     let servers = serve::servers(&**tenant).await.map_err(Fault::into_error)?;
     let store = served.cx.store().await.map_err(Fault::into_error)?.check().await?;
     let plane = served.plane.as_ref();
@@ -74,7 +76,7 @@ pub(super) async fn status(State(served): State<Shared>) -> Result<Json<Status>,
         draining: served.stop.is_cancelled(),
         running: plane.map_or(0, |plane| u64::try_from(plane.running()).unwrap_or(u64::MAX)),
         by_state: counts.by_state,
-        ready: counts.ready,
+        ready,
         oldest_ready_ms: counts.oldest_ready_ms,
         unroutable,
         servers: servers
