@@ -106,17 +106,18 @@ def definition(function: Callable[..., Any], name: str | None = None) -> Any:
     name = marks.name or name or function.__name__
     if not NAME.fullmatch(name):
         raise schema.Unsuitable(
-            f"'{name}' is no name of a tool: use a-z, 0-9 and _, beginning with a letter, at most 64"
+            f"'{name}' is no name of a tool: use a-z, 0-9 and _, beginning with a letter, at most 64{_place(function)}"
         )
     text, _ = schema.docstring(inspect.getdoc(function) or "")
     if not text:
         raise schema.Unsuitable(
             f"'{name}' has no docstring; say what it does and when to use it, for that is what models read"
+            + _place(function)
         )
     try:
         given, (returned, _) = schema.of_parameters(function), schema.of_return(function)
     except schema.Unsuitable as error:
-        raise schema.Unsuitable(f"'{name}': {error}") from None
+        raise schema.Unsuitable(f"'{name}': {error}{_place(function)}") from None
     types = host.tool_types()
     return types.Definition(
         name,
@@ -125,6 +126,12 @@ def definition(function: Callable[..., Any], name: str | None = None) -> Any:
         None if returned is None else json.dumps(returned, ensure_ascii=False),
         types.Annotations(marks.read_only, marks.idempotent, marks.destructive, marks.open_world),
     )
+
+
+def _place(function: Callable[..., Any]) -> str:
+    """Where a function stands, as a traceback says it; nothing for what is not written in Python."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return "" if code is None else f' (File "{code.co_filename}", line {code.co_firstlineno})'
 
 
 def marked(module: ModuleType) -> dict[str, Callable[..., Any]]:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import component
@@ -113,11 +113,9 @@ def build(
             "componentize",
             app,
         ]
-        # The wheels of the machine's own Python are not the plugin's.
-        environ = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
         command += [*(a for p in paths for a in ("-p", str(p))), "-o", str(made)]
         try:
-            _run(command, f"componentize {plugin.name}", environ, folder)
+            _run(command, f"componentize {plugin.name}", _environ(os.environ), folder)
         except Failed as error:
             raise Failed(_of_app(str(error), [plugin, SDK])) from None
         data = component.without(made.read_bytes(), lambda name: name.startswith("wasi:sockets/"))
@@ -127,6 +125,16 @@ def build(
     contracts = ", ".join(name for name in component.imports(data) if name.startswith("animus:"))
     _say(f"{out.name}: {len(data) / 1e6:.1f} MB; imports {contracts}")
     return True
+
+
+def _environ(outer: Mapping[str, str]) -> dict[str, str]:
+    """What componentize-py hears of the environment.
+
+    The wheels of the machine's own Python are not the plugin's, and a backtrace of componentize-py itself would hide
+    what the author did wrong.
+    """
+    kept = {k: v for k, v in outer.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    return {**kept, "RUST_BACKTRACE": "0", "RUST_LIB_BACKTRACE": "0"}
 
 
 def _copied(source: Path, copy: Path) -> Path:

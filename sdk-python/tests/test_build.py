@@ -137,6 +137,21 @@ Stack backtrace:
         )
         self.assertEqual(builder._of_app("no index", [self.folder]), "no index")
 
+    def test_no_backtrace_of_the_compiler_hides_what_the_author_did(self) -> None:
+        heard = builder._environ({"RUST_BACKTRACE": "full", "PYTHONPATH": "/x", "HOME": "/home/x"})
+        self.assertEqual(heard, {"HOME": "/home/x", "RUST_BACKTRACE": "0", "RUST_LIB_BACKTRACE": "0"})
+
+    def test_what_cannot_be_a_tool_is_told_by_the_file_that_the_author_has(self) -> None:
+        said = """AssertionError: Traceback (most recent call last):
+  File "/2/animus_entry.py", line 7, in <module>
+    Tools = plugin.export(app)
+  File "/1/animus/plugin.py", line 190, in export
+    definitions = []
+animus.schema.Unsuitable: 'f' has no docstring (File "/0/app.py", line 3)"""
+        told = builder._of_app(said, [pathlib.Path("/home/x"), SDK])
+        last = told.splitlines()[-1]
+        self.assertEqual(last, """animus.schema.Unsuitable: 'f' has no docstring (File "/home/x/app.py", line 3)""")
+
     def test_what_killed_builds_left_goes_after_an_hour(self) -> None:
         old, new = self.folder / "build-old", self.folder / "build-new"
         for left in (old, new):

@@ -99,8 +99,10 @@ class Definitions(unittest.TestCase):
             """Takes."""
 
         for function, why in ((silent, "no docstring"), (Loud, "no name of a tool"), (untyped, "'a' has no type hint")):
-            with self.assertRaisesRegex(Unsuitable, why):
+            with self.assertRaisesRegex(Unsuitable, why) as refused:
                 export(module(f=function))
+            line = function.__code__.co_firstlineno
+            self.assertIn(f' (File "{__file__}", line {line})', str(refused.exception))
         with self.assertRaisesRegex(Unsuitable, "no tools"):
             export(module())
 

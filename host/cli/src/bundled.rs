@@ -62,8 +62,7 @@ fn policy(name: &str) -> Option<&'static str> {
         "notes" => Some("memory = ['read', 'write']"),
         // It holds nothing; these bound each program, under the limits of whoever has it run.
         "python" => Some("limits = { wall_ms = 600_000, cpu_ms = 300_000, memory_bytes = 536_870_912 }"),
-        // It asks for nothing.
-        "transform" => Some(""),
+        "transform" => Some("ledger = ['append']"),
         "researcher" => Some(
             "llm = { roles = ['*'], max_tokens = 16000 }\n\
              ledger = ['append', 'read']\n\

@@ -458,4 +458,20 @@ mod tests {
         let relative = "[ceiling]\npaths = [{ host = 'a', guest = '/a', mode = 'ro' }]";
         assert!(message(load(relative, "").unwrap_err()).contains("[ceiling]: host path 'a'"));
     }
+
+    #[test]
+    fn what_the_guide_shows_of_models_is_a_configuration() {
+        const GUIDE: &str = include_str!("../../../docs/operators-guide.md");
+        let section = GUIDE.split("\n## ").find(|section| section.starts_with("Models\n")).unwrap();
+        let shown: Vec<_> = section.split("```toml\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();
+        assert_eq!(shown.len(), 3);
+        let config = load(&shown.concat(), "").unwrap();
+        assert_eq!((config.llm.providers.len(), config.llm.prices.len(), config.llm.windows.len()), (3, 1, 1));
+        let router = animus_llm::Router::new(config.llm, std::sync::Arc::new(animus_llm::EnvKeys)).unwrap();
+        let planner = animus_core::llm::Models::resolve(&router, "critic").unwrap();
+        assert_eq!(planner.models, ["anthropic:claude-opus-5", "openai:gpt-4.1"]);
+        let defaults = animus_llm::RetryConfig::default();
+        assert!(shown[2].contains(&format!("max = {} ", defaults.max)), "the defaults are shown");
+        assert!(shown[2].contains(&format!("max_wait_ms = {}", defaults.max_wait_ms)));
+    }
 }

@@ -14,7 +14,7 @@ use animus_core::{
     plugins::PluginSet as _,
     store::{NewGeneration, Plugin, PluginState, Store, Tenant},
 };
-use animus_llm::{Candidates, Router};
+use animus_llm::{Candidates, NO_MODEL, Router};
 use animus_runtime::{Artifacts, Egress, Engine, EngineConfig, Prepared, Registry, Snapshot, skill::Forge};
 use animus_store::{MasterKey, Postgres, Sqlite};
 use tokio::sync::{OnceCell, broadcast::Receiver};
@@ -208,10 +208,6 @@ impl Context {
         Ok(Host { tenant, plugins, waiting })
     }
 }
-
-/// What to do when there is no model at all.
-pub(crate) const NO_MODEL: &str = "set ANTHROPIC_API_KEY or OPENAI_API_KEY (or: animus secret set anthropic), start Ollama, \
-                                   or name a model in [llm.roles] of animus.toml";
 
 /// Whether there is a model that answers. One for embeddings there always is.
 pub(crate) fn has_models(router: &Router) -> bool {

@@ -60,4 +60,4 @@ mod vendor;
 pub use config::{Candidates, Kind, LlmConfig, ProviderConfig, RetryConfig, Timeouts};
 pub use keys::{EnvKeys, KeySource};
 pub use probe::{Detected, Probe, ProbeState, detect};
-pub use router::Router;
+pub use router::{NO_MODEL, Router};

@@ -35,6 +35,9 @@ use crate::{
 
 /// The role of a request that names none.
 const DEFAULT_ROLE: &str = "default";
+/// What an operator does when there is no model at all.
+pub const NO_MODEL: &str = "set ANTHROPIC_API_KEY or OPENAI_API_KEY (or: animus secret set anthropic), start Ollama, or \
+                            name a model in [llm.roles] of animus.toml";
 /// Events of a stream that wait to be read; then the vendor waits.
 const BACKLOG: usize = 64;
 
@@ -297,12 +300,15 @@ impl Inner {
         let role = if role.is_empty() { DEFAULT_ROLE } else { role };
         self.roles.get(role).map(Vec::as_slice).ok_or_else(|| {
             let known: Vec<String> = self.roles.keys().filter(|known| *known != EMBED_ROLE).cloned().collect();
-            Error::NotFound(match known.as_slice() {
-                [] => "no model is configured; set llm.roles.default".to_owned(),
-                known => {
-                    format!("no model has the role '{role}'{}; there are: {}", nearest(role, known), known.join(", "))
-                }
-            })
+            match known.as_slice() {
+                // Asking again does not help: somebody has to configure one.
+                [] => Error::Invalid(format!("no model is configured; {NO_MODEL}")),
+                known => Error::NotFound(format!(
+                    "no model has the role '{role}'{}; there are: {}",
+                    nearest(role, known),
+                    known.join(", ")
+                )),
+            }
         })
     }
 

@@ -10,7 +10,7 @@ use animus_core::{
     Error,
     llm::{Content, Image, Message, Models as _, Price, Request, Role, StreamEvent},
 };
-use animus_llm::{LlmConfig, Router};
+use animus_llm::{LlmConfig, NO_MODEL, Router};
 use serde_json::{Value, json};
 use server::{Keys, Reply, Vendor, complete, config, keys, request, stream};
 
@@ -87,7 +87,7 @@ fn an_unknown_role_is_not_found_with_the_nearest_one() {
     let text = "no model has the role 'planer' (did you mean 'planner'?); there are: planner";
     assert_eq!(error, Error::NotFound(text.into()));
     let empty = Router::new(LlmConfig::default(), keys()).unwrap();
-    assert_eq!(empty.resolve("").unwrap_err(), Error::NotFound("no model is configured; set llm.roles.default".into()));
+    assert_eq!(empty.resolve("").unwrap_err(), Error::Invalid(format!("no model is configured; {NO_MODEL}")));
 }
 
 #[test]

@@ -229,7 +229,13 @@ pub(crate) fn expect_held(what: &str, work: &Work, from: State) -> Result<()> {
 pub(crate) fn expect_over(what: &str, work: &Work) -> Result<()> {
     match work.state {
         State::Failed | State::Dead => Ok(()),
-        other => Err(Error::Conflict(format!("cannot {what}: it is {other}"))),
+        other if other.is_settled() => Err(Error::Conflict(format!(
+            "cannot {what}: it is {other}, and only what is failed or dead is tried again; submit it again"
+        ))),
+        other => Err(Error::Conflict(format!(
+            "cannot {what}: it is {other}, and only what is failed or dead is tried again; wait for its end, or cancel it \
+             and submit it again"
+        ))),
     }
 }
 

@@ -1,6 +1,9 @@
 //! What running plugins ask of the focus.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use animus_core::{
     Denial, Error, Result,
@@ -176,15 +179,21 @@ impl Focus {
         }
         let intent = intent(by, EffectKind::Ledger, entry_type.as_str(), json!({ "content": content }));
         let (tenant, work, focus) = (self.cx().tenant.clone(), self.0.work, self.0.lease.focus);
+        let acted = Arc::new(AtomicBool::new(false));
+        let acts = acted.clone();
         let entry = self
             .effect(intent, move |acting| async move {
+                acts.store(true, Ordering::Release);
                 let origin = acting.seq.map(|seq| Origin { focus, seq });
                 tenant.ledger_append(work, entry_type, &content, origin).await
             })
             .await?;
-        measure::ledger(self.cx().tenant.id(), entry_type);
         self.note(entry.clone());
-        self.tell(Event::Ledger { entry: entry.clone() });
+        // What the journal answers was counted and told by the host that did it.
+        if acted.load(Ordering::Acquire) {
+            measure::ledger(self.cx().tenant.id(), entry_type);
+            self.tell(Event::Ledger { entry: entry.clone() });
+        }
         Ok(entry)
     }
 }

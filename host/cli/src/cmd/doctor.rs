@@ -3,14 +3,14 @@
 use animus_core::{
     Error,
     llm::Models as _,
-    store::{PluginState, Tenant},
+    store::{Plugin, PluginState, Tenant},
 };
-use animus_llm::{Probe, ProbeState};
+use animus_llm::{NO_MODEL, Probe, ProbeState};
 use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    context::{Context, NO_MODEL, has_models},
+    context::{Context, has_models},
     fault::{Exit, Result},
     machine,
     out::{self, BAD, BOLD, GOOD, WARN, paint},
@@ -164,13 +164,25 @@ async fn plugins(cx: &Context, tenant: &dyn Tenant, report: &mut Report) -> Resu
             Ok(_) if plugin.state == PluginState::AwaitingGrant => report.add(
                 name,
                 Level::Warn,
-                "awaits a grant, so its tools are not offered",
+                awaits(&plugin),
                 Some(format!("animus plugin grant {} --requested", plugin.name)),
             ),
             Ok(_) => report.good(name, format!("version {}, generation {}", plugin.version, plugin.generation)),
         }
     }
     Ok(())
+}
+
+/// What a plugin that awaits its grant does not do meanwhile.
+fn awaits(plugin: &Plugin) -> String {
+    let what = if plugin.is_hook && plugin.tools.is_empty() {
+        "it watches nothing"
+    } else if plugin.is_faculty && plugin.tools.is_empty() {
+        "it is given no work"
+    } else {
+        "its tools are not offered"
+    };
+    format!("awaits a grant, so {what}")
 }
 
 async fn models(cx: &Context, report: &mut Report) {

@@ -6,6 +6,7 @@ use animus_core::{
     Error,
     faculties::{Faculties, Stands},
     faculty::{FacultyConfig, Isolation},
+    manifest::Manifest,
     store::Plugin,
 };
 use clap::{Args, Subcommand};
@@ -100,7 +101,7 @@ fn describe(faculties: &Faculties, plugins: &[Plugin], name: &str) -> Described 
     };
     Described {
         name: name.to_owned(),
-        description: config.description.clone(),
+        description: if config.description.is_empty() { said_of(plugins, &plugin) } else { config.description.clone() },
         plugin,
         accepts: config.accepts.clone(),
         concurrent: config.concurrent,
@@ -114,6 +115,13 @@ fn describe(faculties: &Faculties, plugins: &[Plugin], name: &str) -> Described 
         plugin_state: plugin_state.into(),
         unusable: route.err().map(|why| why.to_string()),
     }
+}
+
+/// What the manifest of a plugin says that it is; nothing where there is no such plugin.
+fn said_of(plugins: &[Plugin], name: &str) -> String {
+    let plugin = plugins.iter().find(|plugin| plugin.name.as_str() == name);
+    let manifest = plugin.and_then(|plugin| Manifest::parse(&plugin.manifest).ok());
+    manifest.map(|manifest| manifest.description).unwrap_or_default()
 }
 
 impl Faculty {

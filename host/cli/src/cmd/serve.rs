@@ -26,7 +26,7 @@ const BIND: ([u8; 4], u16) = ([127, 0, 0, 1], 8_420);
 #[derive(Args)]
 pub(crate) struct Serve {
     /// Where the HTTP interface listens; port 0 takes a free one [default: 127.0.0.1:8420]
-    #[arg(long, env = "ANIMUS_BIND", value_name = "ADDRESS")]
+    #[arg(long, env = "ANIMUS_BIND", value_name = "ADDRESS", value_parser = address)]
     bind: Option<SocketAddr>,
     /// At most so many foci at once [default: 4]
     #[arg(long, env = "ANIMUS_MAX_CONCURRENT", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -49,6 +49,13 @@ pub(crate) struct Serve {
     /// Write the OpenAPI document of the HTTP interface, and exit
     #[arg(long)]
     openapi: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let port = text.trim_start_matches(':').parse::<u16>().unwrap_or(BIND.1);
+        format!("an address and a port are needed, such as 127.0.0.1:{port}")
+    })
 }
 
 /// What is written when it listens.
@@ -98,7 +105,8 @@ impl Serve {
         let bind = self.bind.or(config.serve.bind).unwrap_or_else(|| BIND.into());
         let auth = Auth::new(bind, self.token_file.or_else(|| config.serve.token_file.clone()), &config.serve.hosts)?;
         let listener = TcpListener::bind(bind).await.map_err(|e| {
-            Fault::failed(format!("could not listen on {bind}: {e}")).advise("take another one: animus serve --bind")
+            Fault::failed(format!("could not listen on {bind}: {e}"))
+                .advise("take another one: animus serve --bind 127.0.0.1:0")
         })?;
         let address = listener.local_addr().during(|| "learn the address".into())?;
         wishes.address = Some(address.to_string());
@@ -136,6 +144,7 @@ impl Serve {
         let ended = work.await;
         // Whatever ended it: nobody is to be answered by a server that does no work.
         stop.cancel();
+        served.is_over();
         doors.close().await;
         serving.await.during(|| "stop the HTTP interface".into())?;
         let ended = ended?;

@@ -217,6 +217,9 @@ fn a_folder_without_a_plugin_and_a_call_that_is_none_are_refused_at_once() {
     let refused = run(&home, &["plugin", "dev", "."]).expect(1);
     assert!(refused.stderr.contains("animus plugin new"), "{refused:?}");
     run(&home, &["plugin", "dev", "nowhere"]).expect(1);
+    home.file("wrong/plugin.toml", "[plugin]\nname = 'wrong'\nversion = '1.0.0'\nwit = '0.1'\n");
+    let wrong = run(&home, &["plugin", "dev", "wrong", "--once"]);
+    assert!(wrong.code != 0 && wrong.stderr.contains("building…"), "{wrong:?}");
     run(&home, &["plugin", "dev", ".", "--call", "greet [1]"]).expect(2);
     run(&home, &["plugin", "dev", "--grant-requested"]).expect(2);
 }

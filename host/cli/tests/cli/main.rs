@@ -20,3 +20,4 @@ mod server;
 mod skills;
 mod surface;
 mod telemetry;
+mod watching;

@@ -152,7 +152,9 @@ fn a_first_party_plugin_that_was_rolled_back_or_replaced_stays_so() {
     let manifest =
         "[plugin]\nname = 'notes'\nversion = '9.0.0'\nwit = '0.1'\n[capabilities]\nmemory = ['read', 'write']";
     let wasm = home.file("notes.wasm", crate::home::repacked("notes", manifest));
-    home.ok(&["plugin", "install", &wasm]);
+    let installed = home.ok(&["plugin", "install", &wasm]).stdout;
+    assert!(installed.contains("it replaces generation 1 from embedded"), "{installed}");
+    assert_eq!(home.json(&["plugin", "install", &wasm])["replaced"], serde_json::Value::Null);
     let serving = |home: &Home| home.json(&["plugin", "inspect", "notes"])["version"].clone();
     assert_eq!(serving(&home), "9.0.0");
     home.ok(&["plugin", "rollback", "notes"]);

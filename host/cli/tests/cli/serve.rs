@@ -14,7 +14,7 @@ fn transform(content: &str) -> Value {
 }
 
 /// A model that says `text` in words, `ms` apart, for a faculty that works with models.
-fn talkative(home: &Home, text: &str, ms: u64) {
+pub(crate) fn talkative(home: &Home, text: &str, ms: u64) {
     let turns = json!({"turns": [{"content": [{"type": "text", "text": text}], "pace_ms": ms}]});
     let model = format!("scripted:{}", home.file("transcript.json", turns.to_string()));
     home.configure(&format!("[llm.roles]\ndefault = '{model}'\n[serve]\nlease_ms = 1000\ngrace_ms = 500\n"));
@@ -65,7 +65,19 @@ fn work_that_fails_is_tried_again_and_tells_so_by_its_exit_code() {
     let id = shown["work"]["id"].as_str().unwrap();
     assert_eq!(home.json(&["work", "retry", id])["work"]["state"], "queued");
     assert_eq!(home.json(&["work", "cancel", id])["work"]["state"], "cancelled");
-    home.run(&["work", "retry", id]).expect(1);
+    let refused = home.run(&["work", "retry", id]).expect(1).stderr;
+    assert!(refused.contains("it is cancelled") && refused.contains("submit it again"), "{refused}");
+}
+
+#[test]
+fn work_without_a_model_is_not_tried_again_and_says_what_to_set() {
+    let home = Home::new();
+    home.configure("[llm.providers.ollama]\nbase_url = 'http://127.0.0.1:9'\n");
+    home.run(&["work", "submit", "assistant", "cli", "say something"]).expect(1);
+    let shown = home.json(&["work", "show"]);
+    assert_eq!((&shown["work"]["state"], &shown["work"]["attempts"]), (&json!("dead"), &json!(1)), "{shown}");
+    let why = shown["work"]["error"]["detail"].as_str().unwrap();
+    assert!(why.contains("ANTHROPIC_API_KEY") && why.contains("[llm.roles]"), "{why}");
 }
 
 #[test]
@@ -74,7 +86,12 @@ fn what_nobody_runs_stays_queued_and_says_why() {
     let submitted = home.json(&["work", "submit", "tranform", "cli"]);
     assert!(submitted["unroutable"].as_str().unwrap().contains("no faculty is named 'tranform'"), "{submitted}");
     let server = Server::start(&home, &[]);
-    server.submit(&json!({ "faculty": "web" }));
+    let web = server.post("/v1/work", &json!({ "faculty": "web" })).expect(201).json();
+    assert!(web["unroutable"].as_str().unwrap().contains("exports no faculty"), "{web}");
+    let events = format!("/v1/work/{}/events", web["work"]["id"].as_str().unwrap());
+    let first = messages(server.stream(&events, &[]).iter().take(3));
+    assert_eq!((first[0].0, first[0].1.as_str()), (None, "notice"));
+    assert!(first[0].2["text"].as_str().unwrap().contains("exports no faculty"), "{first:?}");
     let status = server.get("/v1/status").expect(200).json();
     assert!(status["unroutable"]["web"].as_str().unwrap().contains("exports no faculty"), "{status}");
     assert!(status["unroutable"]["tranform"].is_string(), "{status}");
@@ -108,9 +125,10 @@ fn work_goes_in_over_http_and_comes_out() {
     assert_eq!(server.get(&format!("/v1/work/{id}/ledger")).expect(200).json()["entries"][0]["content"], "noted");
     assert_eq!(server.get(&format!("/v1/work/{id}/ledger?type=plan")).expect(200).json()["entries"], json!([]));
     let faculties = server.get("/v1/faculties").expect(200).json();
-    assert!(faculties["faculties"].as_array().unwrap().iter().any(|it| it["name"] == "transform"), "{faculties}");
+    let faculty = faculties["faculties"].as_array().unwrap().iter().find(|it| it["name"] == "transform").unwrap();
+    assert!(faculty["description"].as_str().unwrap().contains("reverses a text"), "its plugin's: {faculty}");
     assert!(server.get("/v1/plugins").expect(200).body.contains("\"transform\""));
-    server.get("/healthz").expect(200);
+    assert!(server.get("/healthz").expect(200).body.ends_with("}\n"), "a line for whoever reads lines");
 
     // Lists compose, and go on where they ended.
     for n in 0..3 {
@@ -275,7 +293,7 @@ fn fits(document: &Value, schema: &Value, value: &Value, path: &str) {
 }
 
 /// The events of an SSE stream: number, kind, data.
-fn messages(lines: impl Iterator<Item = String>) -> Vec<(Option<u64>, String, Value)> {
+pub(crate) fn messages(lines: impl Iterator<Item = String>) -> Vec<(Option<u64>, String, Value)> {
     let (mut all, mut id, mut kind) = (Vec::new(), None, String::new());
     for line in lines {
         if let Some(number) = line.strip_prefix("id: ") {
@@ -375,7 +393,10 @@ fn a_server_that_stops_lets_short_work_end_and_lets_go_of_the_rest() {
     let server = Server::start(&home, &[]);
     let id = server.submit(&json!({ "faculty": "assistant", "instruction": "speak" }));
     server.until(&id, "running");
+    let lines = server.stream(&format!("/v1/work/{id}/events"), &[]);
     server.signal("TERM");
+    let last = lines.iter().filter(|line| !line.is_empty()).last().unwrap();
+    assert!(last.starts_with(": the server stops"), "a stream that is cut says so: {last}");
     let (code, rest) = server.end();
     assert_eq!(code, Some(0), "{rest}");
     let ended: Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
@@ -383,10 +404,28 @@ fn a_server_that_stops_lets_short_work_end_and_lets_go_of_the_rest() {
     // Not cancelled and not failed: another host goes on with it, in the same attempt.
     let shown = home.json(&["work", "show", &id]);
     assert_eq!((&shown["work"]["state"], &shown["work"]["attempts"]), (&json!("running"), &json!(1)));
+    let why = shown["waiting"].as_str().unwrap();
+    assert!(why.contains("let go of it or is gone") && why.contains("animus serve"), "{shown}");
     assert_eq!(home.json(&["status"])["servers"], json!([]));
     talkative(&home, "short", 1);
     let next = Server::start(&home, &[]);
     assert_eq!(next.until(&id, "completed")["takeovers"], 0, "a host that stops on purpose is not lost");
+}
+
+#[test]
+fn cancelling_what_a_server_let_go_of_says_that_nobody_hears_of_it_yet() {
+    let home = Home::new();
+    talkative(&home, &"word ".repeat(2_000), 50);
+    let server = Server::start(&home, &[]);
+    let id = server.submit(&json!({ "faculty": "assistant", "instruction": "speak" }));
+    server.until(&id, "running");
+    server.signal("KILL");
+    server.end();
+    let cancelled = home.json(&["work", "cancel", &id]);
+    assert_eq!(cancelled["work"]["cancelling"], true);
+    assert!(cancelled["waiting"].as_str().unwrap().contains("the next server goes on with it"), "{cancelled}");
+    let next = Server::start(&home, &[]);
+    next.until(&id, "cancelled");
 }
 
 #[test]
@@ -477,11 +516,12 @@ fn greater_priority_is_done_first() {
 fn what_is_put_into_the_drop_folder_serves_while_a_server_runs() {
     let home = Home::new();
     let server = Server::start(&home, &[]);
-    let manifest = "[plugin]\nname = 'turner'\nversion = '1.0.0'\nwit = '0.1'\n";
+    let manifest = "[plugin]\nname = 'turner'\nversion = '1.0.0'\nwit = '0.1'\n[capabilities]\nledger = ['append']\n";
     let mut file = std::fs::File::create(home.path().join("plugins/turner.wasm")).unwrap();
     file.write_all(&crate::home::repacked("transform", manifest)).unwrap();
     drop(file);
     wait(|| server.get("/v1/faculties").body.contains("\"turner\""));
+    home.ok(&["plugin", "grant", "turner", "--requested"]);
     let id = server.submit(&json!({ "faculty": "turner", "params": { "content": "abc" } }));
     assert_eq!(server.until(&id, "completed")["outcome"]["summary"], "cba");
 }

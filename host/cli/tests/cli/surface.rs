@@ -12,6 +12,8 @@ fn a_wrong_command_line_exits_with_2_and_json_has_an_error_object() {
     home.run(&["plugin", "grant", "fs", "--requested", "--revoke"]).expect(2);
     home.run(&["plugin", "grant", "fs", "--allow", "everything"]).expect(2);
     home.run(&["run", "--budget-usd", "-1", "x"]).expect(2);
+    let port = home.run(&["serve", "--bind", "8421"]).expect(2).stderr;
+    assert!(port.contains("such as 127.0.0.1:8421"), "{port}");
     let error = home.run(&["frobnicate", "--json"]).expect(2).json();
     assert_eq!(error["error"]["class"], "usage");
     assert!(error["error"]["message"].as_str().unwrap().contains("frobnicate"), "{error}");
@@ -95,7 +97,11 @@ fn a_home_is_closed_to_others_and_doctor_tells_how_to_close_an_open_one() {
     let ollama = "[llm.providers.ollama]\nbase_url = 'http://127.0.0.1:9'\n";
     home.configure(ollama);
     let well = home.ok(&["doctor"]).stdout;
-    assert!(well.contains("all is well") && well.contains("awaits a grant"), "{well}");
+    assert!(well.contains("all is well"), "{well}");
+    for (plugin, what) in [("web", "its tools are not offered"), ("guard", "it watches nothing")] {
+        let line = well.lines().find(|line| line.contains(&format!("plugin:{plugin}:"))).unwrap();
+        assert!(line.contains(&format!("awaits a grant, so {what}")), "{line}");
+    }
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let open = home.run(&["doctor"]).expect(1).stdout;
     assert!(open.contains(&format!("chmod 700 {}", home.path().display())), "{open}");

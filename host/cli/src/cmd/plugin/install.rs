@@ -57,8 +57,17 @@ struct Done {
     plugin: Shown,
     /// The same bytes served before.
     unchanged: bool,
+    /// What served before, where that came from somewhere else.
+    replaced: Option<Replaced>,
     /// What is worth a look before granting.
     notes: Vec<String>,
+}
+
+/// A generation that another one serves in place of.
+#[derive(Serialize)]
+struct Replaced {
+    generation: u64,
+    source: String,
 }
 
 impl Install {
@@ -103,12 +112,16 @@ async fn install(cx: &Context, source: &str, expected: Option<&PluginName>, opti
     };
     let notes = prepared.inspection.notes.clone();
     let unchanged = there.as_ref().is_some_and(|there| there.digest == prepared.inspection.digest);
+    let replaced = there
+        .as_ref()
+        .filter(|there| !unchanged && there.source != source.name)
+        .map(|there| Replaced { generation: there.generation, source: there.source.clone() });
     let plugin = match (there, grant) {
         (Some(there), None) if unchanged => there,
         (Some(there), grant) if unchanged => tenant.plugin_grant(OPERATOR, &there.name, grant).await?,
         (_, grant) => cx.commit(OPERATOR, wasm, prepared, source.name, grant).await?,
     };
-    let done = Done { plugin: Shown::of(plugin)?, unchanged, notes };
+    let done = Done { plugin: Shown::of(plugin)?, unchanged, replaced, notes };
     cx.out.show(&done, text);
     Ok(Exit::Done)
 }
@@ -137,7 +150,7 @@ pub(super) fn ask(cx: &Context, prepared: &Prepared, there: Option<&Plugin>) -> 
 }
 
 fn text(done: &Done) -> String {
-    let Done { plugin, unchanged, notes } = done;
+    let Done { plugin, unchanged, replaced, notes } = done;
     let (style, word) = state(plugin.state);
     let verb = if *unchanged { "already installed:" } else { "installed" };
     let mut text = format!(
@@ -148,6 +161,10 @@ fn text(done: &Done) -> String {
         plugin.generation,
         paint(style, word),
     );
+    if let Some(Replaced { generation, source }) = replaced {
+        let from = out::safe(source);
+        text.push_str(&paint(WARN, format_args!("it replaces generation {generation} from {from}\n")));
+    }
     text.push_str(&lines("·", &plugin.tools));
     if !plugin.lacking.is_empty() {
         let asks = if plugin.granted.is_some() { "asks for more than it is granted:\n" } else { "asks for:\n" };

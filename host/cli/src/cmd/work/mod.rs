@@ -71,6 +71,13 @@ struct Changed {
     work: Item,
 }
 
+#[derive(Serialize)]
+struct Cancelled {
+    work: Item,
+    /// Why nobody hears of it yet, where the process that ran it is gone.
+    waiting: Option<String>,
+}
+
 impl Work {
     pub(crate) async fn run(self, cx: &Context) -> Result<Exit> {
         match self.command {
@@ -90,9 +97,16 @@ impl Work {
                 let tenant = cx.tenant().await?;
                 let id = find(&*tenant, &work).await?.id;
                 let work = tenant.work_cancel(OPERATOR, id).await?;
-                cx.out.show(&Changed { work }, |changed| match changed.work.cancelling {
-                    true => format!("{id} is running, and its host is told to cancel it"),
-                    false => format!("{id} is {}", changed.work.state),
+                let waiting = match work.cancelling {
+                    true => show::orphaned(&*tenant, &work, &tenant.focuses(id).await?).await?,
+                    false => None,
+                };
+                cx.out.show(&Cancelled { work, waiting }, |cancelled| {
+                    match (cancelled.work.cancelling, &cancelled.waiting) {
+                        (true, Some(why)) => format!("{id} is to be cancelled, and {why}"),
+                        (true, None) => format!("{id} is running, and its host is told to cancel it"),
+                        (false, _) => format!("{id} is {}", cancelled.work.state),
+                    }
                 });
             }
             Command::Retry { work } => {

@@ -4,7 +4,7 @@ use animus_core::{
     id::WorkId,
     ledger::{self, Filter},
     store::Tenant,
-    work::{FocusRecord, State, Work as Item, WorkFilter},
+    work::{Disposal, FocusRecord, State, Work as Item, WorkFilter},
 };
 use clap::Args;
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::{
     cmd::state_style,
     context::Context,
     fault::{Exit, Result},
+    machine,
     out::{self, BAD, BOLD, DIM, GOOD, Table, WARN, paint, plain},
     serve,
 };
@@ -34,7 +35,7 @@ pub(crate) struct Show {
 #[derive(Serialize)]
 struct Shown {
     work: Item,
-    /// Why it waits, where it is queued and nothing runs it.
+    /// Why it waits, where nothing runs it.
     waiting: Option<String>,
     entries: Vec<ledger::Entry>,
     children: Vec<Item>,
@@ -63,11 +64,12 @@ impl Show {
             work = tenant.work(work.id).await?;
         }
         let children = WorkFilter { parent: Some(work.id), limit: Some(CHILDREN), ..WorkFilter::default() };
+        let foci = tenant.focuses(work.id).await?;
         let shown = Shown {
-            waiting: waiting(cx, &*tenant, &work).await?,
+            waiting: waiting(cx, &*tenant, &work, &foci).await?,
             entries: tenant.ledger_read(work.id, Filter::default()).await?,
             children: tenant.works(children).await?,
-            foci: tenant.focuses(work.id).await?,
+            foci,
             work,
         };
         cx.out.show(&shown, text);
@@ -75,10 +77,12 @@ impl Show {
     }
 }
 
-/// Why nothing works on a queued item now.
-async fn waiting(cx: &Context, tenant: &dyn Tenant, work: &Item) -> Result<Option<String>> {
-    if work.state != State::Queued {
-        return Ok(None);
+/// Why nothing works on an item now that is not settled.
+async fn waiting(cx: &Context, tenant: &dyn Tenant, work: &Item, foci: &[FocusRecord]) -> Result<Option<String>> {
+    match work.state {
+        State::Queued => {}
+        State::Running => return orphaned(tenant, work, foci).await,
+        _ => return Ok(None),
     }
     let servers = serve::servers(tenant).await?;
     if servers.iter().any(|server| server.beat.faculties.contains(&work.faculty)) {
@@ -90,6 +94,24 @@ async fn waiting(cx: &Context, tenant: &dyn Tenant, work: &Item) -> Result<Optio
         Ok(_) if servers.is_empty() => Some("no server takes work now; start one: animus serve".to_owned()),
         Ok(route) => Some(format!("no server that runs now serves the faculty '{}'", route.faculty)),
     })
+}
+
+/// Why nothing works on a running item: the process that ran it is gone, after it let go of it or in the middle. Of another
+/// machine's processes only servers are known.
+pub(super) async fn orphaned(tenant: &dyn Tenant, work: &Item, foci: &[FocusRecord]) -> Result<Option<String>> {
+    let Some(focus) = foci.last().filter(|focus| work.state == State::Running && Some(focus.id) == work.focus) else {
+        return Ok(None);
+    };
+    if focus.host.machine != machine::name() || machine::is_alive(focus.host.process) {
+        return Ok(None);
+    }
+    let what = "the process that ran it let go of it or is gone";
+    let next = match (work.disposal, serve::servers(tenant).await?.is_empty()) {
+        (Disposal::Held, _) => "it counts as failed as soon as anything else is run: animus doctor",
+        (Disposal::Queue, true) => "the next server goes on with it; start one: animus serve",
+        (Disposal::Queue, false) => "another server goes on with it when its lease has run out",
+    };
+    Ok(Some(format!("{what}; {next}")))
 }
 
 fn text(shown: &Shown) -> String {

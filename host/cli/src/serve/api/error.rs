@@ -2,7 +2,6 @@
 
 use animus_core::Error;
 use axum::{
-    Json,
     extract::{
         FromRequest, FromRequestParts, Request,
         rejection::{JsonRejection, PathRejection, QueryRejection},
@@ -12,6 +11,11 @@ use axum::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
+
+use super::Json;
+
+/// How soon to ask again what cannot be answered now, in seconds.
+const AGAIN: u64 = 1;
 
 /// What a refused request is answered.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,6 +64,10 @@ impl Refused {
         Self::new(StatusCode::NOT_FOUND, "not-found", message)
     }
 
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
     pub(crate) fn method(message: impl Into<String>) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid", message)
     }
@@ -100,6 +108,9 @@ impl IntoResponse for Refused {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, AGAIN.into());
+        }
         let failure = Failure { error: Body { class: class.to_owned(), message, advice } };
         (status, headers, Json(failure)).into_response()
     }
@@ -111,8 +122,8 @@ pub(super) struct Sent<T>(pub(super) T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
     type Rejection = Refused;
     async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(sent)) => Ok(Self(sent)),
+        match axum::Json::<T>::from_request(request, state).await {
+            Ok(axum::Json(sent)) => Ok(Self(sent)),
             Err(rejection) => {
                 let advice = matches!(rejection, JsonRejection::MissingJsonContentType(_))
                     .then_some("send JSON, with the header Content-Type: application/json");

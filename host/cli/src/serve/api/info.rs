@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use animus_core::work;
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode};
 
 use super::{
-    Refused, Shared,
+    Json, Refused, Shared,
     error::Failure,
     shapes::{Faculties, Health, Plugin, Plugins, Server, Status},
     work::state_word,

@@ -2,6 +2,7 @@
 
 mod error;
 mod info;
+mod json;
 mod metrics;
 mod shapes;
 mod stream;
@@ -29,6 +30,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) use self::error::Refused;
+use self::json::Json;
 use super::auth::{self, Auth};
 use crate::{
     context::Context,
@@ -49,7 +51,10 @@ pub(crate) struct Served {
     plane: Option<Arc<ControlPlane>>,
     /// The folder of work that has none of its own, and of the project.
     workspace: PathBuf,
+    /// It takes no more work.
     stop: CancellationToken,
+    /// What ran has ended or was let go of, so that nothing more is told here.
+    over: CancellationToken,
     ready: AtomicBool,
 }
 
@@ -65,7 +70,13 @@ impl Served {
         workspace: PathBuf,
         stop: CancellationToken,
     ) -> Self {
-        Self { cx, tenant, hub, plane, workspace, stop, ready: AtomicBool::new(false) }
+        let over = CancellationToken::new();
+        Self { cx, tenant, hub, plane, workspace, stop, over, ready: AtomicBool::new(false) }
+    }
+
+    /// Ends what waits for more to happen here.
+    pub(crate) fn is_over(&self) {
+        self.over.cancel();
     }
 
     /// From now on it does what it is for.
@@ -116,7 +127,7 @@ pub(crate) fn document() -> Result<String> {
 /// Everything that is offered, behind its guards.
 pub(crate) fn router(served: Shared, auth: Auth) -> Router {
     let (router, document) = routes().split_for_parts();
-    let document = document.to_json().unwrap_or_default();
+    let document = document.to_json().unwrap_or_default() + "\n";
     let shown = move || async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], document) };
     router
         .route("/openapi.json", axum::routing::get(shown))

@@ -81,6 +81,8 @@ pub(super) struct Submitted {
     pub(super) work: Item,
     /// The item of this submit, where it was merged.
     pub(super) item: Option<String>,
+    /// Why nothing here runs it, where it is queued and nothing does.
+    pub(super) unroutable: Option<String>,
 }
 
 /// A work item.

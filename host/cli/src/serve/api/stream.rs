@@ -13,6 +13,7 @@ use axum::{
 use futures::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
@@ -20,10 +21,14 @@ use super::{
     Refused, Shared,
     error::{Asked, Failure, Named},
     shapes::Item,
+    work::unroutable,
 };
 
 /// After so long without an event something is sent, so that nobody in between takes the stream for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long a stream still tells what happened when its server has stopped: the end of items that ended just then.
+const LAST: Duration = Duration::from_millis(500);
 
 /// From where, and how.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -46,7 +51,8 @@ enum Form {
 ///
 /// Each event has a number to go on from. As SSE it is the `id`, the kind of event is the `event`, and `data` is the event
 /// as JSON; as NDJSON each line is the event with its `number`. The last message is `settled`, with the item as
-/// `work` and without a number. Comments (or empty lines) are heartbeats.
+/// `work` and without a number; a stream that ends without it was cut, and goes on after the last number. An item that
+/// nothing runs begins with a `notice` that says why, without a number. Comments (or empty lines) are heartbeats.
 #[utoipa::path(
     get, path = "/v1/work/{id}/events", tag = "work",
     params(
@@ -59,6 +65,7 @@ enum Form {
         )),
         (status = 204, description = "The item is settled, and nothing came after `Last-Event-ID`"),
         (status = 404, body = Failure),
+        (status = 503, description = "The server stops; `Retry-After` says when to ask again", body = Failure),
     ),
 )]
 pub(super) async fn events(
@@ -84,8 +91,13 @@ pub(super) async fn events(
         // What browsers' event sources take as the end; on anything else they would ask again for ever.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
+    if served.over.is_cancelled() {
+        return Err(Refused::unavailable("this server stops; ask the next one"));
+    }
+    // What cannot be said is no reason to tell nothing.
+    let waits = unroutable(&served, &work).await.unwrap_or_default();
     let following = served.hub.follow(id, from.after.or(last).unwrap_or_default());
-    let feed = Feed { following, form, stop: served.stop.clone(), over: false };
+    let feed = Feed { following, form, waits, stops: served.over.clone(), ends: None, over: false };
     let body = Body::from_stream(stream::unfold(feed, |mut feed| async move {
         let bytes = feed.next().await?;
         Some((Ok::<_, Infallible>(bytes), feed))
@@ -118,7 +130,12 @@ fn form(asked: Option<&str>, headers: &HeaderMap) -> Result<Form, Refused> {
 struct Feed {
     following: Following,
     form: Form,
-    stop: CancellationToken,
+    /// Why nothing runs the item; said once.
+    waits: Option<String>,
+    /// Fires when nothing more happens on this server.
+    stops: CancellationToken,
+    /// When the server has stopped: what is not told by then is told by the next one.
+    ends: Option<Instant>,
     over: bool,
 }
 
@@ -128,16 +145,22 @@ impl Feed {
         if self.over {
             return None;
         }
-        let next = tokio::select! {
-            biased;
-            // The server goes; whoever watched goes on with another one, by number.
-            () = self.stop.cancelled() => return None,
-            next = self.following.next() => next,
-            () = tokio::time::sleep(HEARTBEAT) => {
-                return Some(Bytes::from_static(match self.form {
-                    Form::Sse => b": still here\n\n",
-                    Form::Ndjson => b"\n",
-                }));
+        if let Some(why) = self.waits.take() {
+            let text = format!("nothing runs this item now: {why}");
+            return Some(self.write(None, event_json(&Event::Notice { text })));
+        }
+        let next = loop {
+            let ends = self.ends;
+            tokio::select! {
+                biased;
+                () = until(ends), if ends.is_some() => {
+                    // Whoever watches goes on with another server, by number.
+                    self.over = true;
+                    return Some(self.aside(b": the server stops; ask again with the last number\n\n"));
+                }
+                () = self.stops.cancelled(), if ends.is_none() => self.ends = Some(Instant::now() + LAST),
+                next = self.following.next() => break next,
+                () = tokio::time::sleep(HEARTBEAT) => return Some(self.aside(b": still here\n\n")),
             }
         };
         match next {
@@ -155,6 +178,14 @@ impl Feed {
         }
     }
 
+    /// What readers of events pass over.
+    fn aside(&self, comment: &'static [u8]) -> Bytes {
+        Bytes::from_static(match self.form {
+            Form::Sse => comment,
+            Form::Ndjson => b"\n",
+        })
+    }
+
     fn write(&self, number: Option<u64>, mut event: Value) -> Bytes {
         let text = match self.form {
             Form::Sse => {
@@ -170,6 +201,13 @@ impl Feed {
             }
         };
         Bytes::from(text)
+    }
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
     }
 }
 

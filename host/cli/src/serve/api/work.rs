@@ -4,10 +4,9 @@ use animus_core::{
     id::{FocusId, WorkId},
     ledger::{EntryType, Filter},
     store::PluginState,
-    work::{State, Submission, WorkFilter},
+    work::{State, Submission, Work, WorkFilter},
 };
 use axum::{
-    Json,
     extract::State as Context,
     http::{HeaderMap, StatusCode},
 };
@@ -15,7 +14,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    Refused, Shared,
+    Json, Refused, Served, Shared,
     error::{Asked, Failure, Named, Sent},
     shapes::{Entry, Foci, Focus, FocusShown, Item, Items, Journal, Ledger, Shown, Submit, Submitted},
 };
@@ -52,17 +51,20 @@ pub(super) async fn submit(
         Some(Err(_)) => Err(Refused::bad_request(format!("the header {name} is no text"))),
     };
     let mut new = sent.into_new(header("idempotency-key")?, header("traceparent")?);
-    if new.max_attempts.is_none() {
-        let plugins = served.tenant.plugins().await?;
-        new.max_attempts = Some(serve::attempts(&served.faculties()?, &plugins, &new.faculty));
-    }
+    let (faculties, plugins) = (served.faculties()?, served.tenant.plugins().await?);
+    new.max_attempts = new.max_attempts.or_else(|| Some(serve::attempts(&faculties, &plugins, &new.faculty)));
     let submitted = served.tenant.work_submit(new).await?;
     let (status, result, item) = match submitted.how {
         Submission::Created => (StatusCode::CREATED, "created", None),
         Submission::Merged { item } => (StatusCode::OK, "merged", Some(item.to_string())),
         Submission::Repeated => (StatusCode::OK, "repeated", None),
     };
-    Ok((status, Json(Submitted { result: result.to_owned(), work: submitted.work.into(), item })))
+    let work = submitted.work;
+    let unroutable = match work.state {
+        State::Queued => serve::route(&faculties, &plugins, &work.faculty).err().map(|why| why.to_string()),
+        _ => None,
+    };
+    Ok((status, Json(Submitted { result: result.to_owned(), work: work.into(), item, unroutable })))
 }
 
 /// What to list.
@@ -113,13 +115,7 @@ pub(super) async fn list(Context(served): Context<Shared>, Asked(which): Asked<W
 )]
 pub(super) async fn show(Context(served): Context<Shared>, Named(id): Named<WorkId>) -> Result<Json<Shown>, Refused> {
     let work = served.tenant.work(id).await?;
-    let unroutable = match work.state {
-        State::Queued => {
-            let plugins = served.tenant.plugins().await?;
-            serve::route(&served.faculties()?, &plugins, &work.faculty).err().map(|why| why.to_string())
-        }
-        _ => None,
-    };
+    let unroutable = unroutable(&served, &work).await?;
     let children = WorkFilter { parent: Some(id), limit: Some(100), ..WorkFilter::default() };
     Ok(Json(Shown {
         unroutable,
@@ -127,6 +123,15 @@ pub(super) async fn show(Context(served): Context<Shared>, Named(id): Named<Work
         foci: served.tenant.focuses(id).await?.into_iter().map(Focus::from).collect(),
         work: work.into(),
     }))
+}
+
+/// Why nothing here runs an item, where it is queued and nothing does.
+pub(super) async fn unroutable(served: &Served, work: &Work) -> Result<Option<String>, Refused> {
+    if work.state != State::Queued {
+        return Ok(None);
+    }
+    let plugins = served.tenant.plugins().await?;
+    Ok(serve::route(&served.faculties()?, &plugins, &work.faculty).err().map(|why| why.to_string()))
 }
 
 /// Cancel an item and its children. One that runs is cancelled by its host, within moments.

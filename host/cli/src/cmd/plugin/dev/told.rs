@@ -107,6 +107,9 @@ impl<'a> Told<'a> {
     pub(super) fn building(&self) {
         if self.out.is_json() {
             self.out.object(&Line::Building);
+        } else if !out::is_seen() {
+            // On a terminal a spinner says so.
+            self.out.note("building…");
         }
     }
 
