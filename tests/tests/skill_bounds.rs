@@ -396,7 +396,7 @@ async fn where_agents_make_none_it_is_neither_offered_nor_done() {
     let forge = host.forge(Policy::Never);
     let agent = agent(&host, &forge, EVERY).await;
     let told = agent.call("create_skill", creation("counts", COUNT, COUNT_TEST)).await;
-    assert!(refused(&told).contains("there is no tool 'create_skill'"), "{told:?}");
+    assert!(refused(&told).contains("denied: skill:create (refused at: policy)"), "{told:?}");
     assert!(!agent.offered()[0].contains(&"create_skill".to_owned()));
     assert!(!agent.seen().contains("animus.toml"), "the model reads no way around it");
     assert!(!has_plugin(&host, "counts").await);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use animus_core::{
-    Error, Result,
+    Denial, Error, Result,
     journal::{EffectKind, Intent},
     services::Principal,
     skill::{Author, DEFAULT_SOURCE, Policy, SKILL_FILE, Search, Skill, SkillFiles, SkillName, Triggers, Workshop},
@@ -15,6 +15,8 @@ use serde_json::{Map, Value, json};
 use super::engine_tools::{READS, parse, tool};
 use crate::focus::Focus;
 
+/// The tool that makes one.
+const CREATE: &str = "create_skill";
 /// Where the tests of a skill stand that a model makes.
 const TESTS: &str = "tests/test_tools.py";
 /// The most lines of one answer.
@@ -55,7 +57,7 @@ pub(super) fn definitions(focus: &Focus) -> Vec<Tool> {
     ];
     if workshop.rules().create != Policy::Never {
         tools.push(tool(
-            "create_skill",
+            CREATE,
             "Keep what you learned as a skill, or make a new version of one. With code, each public function of it becomes \
              a tool <name>.<function> that you and others can call from the next turn on: give every parameter and the \
              result type hints, each function a docstring, name the tools it calls literally (tools.fs.read_file(…)), and \
@@ -77,6 +79,11 @@ pub(super) fn definitions(focus: &Focus) -> Vec<Tool> {
     tools
 }
 
+/// Why one of them is not on offer, where the operator's policy says so.
+pub(super) fn withheld(focus: &Focus, by: &Principal, name: &str) -> Option<Denial> {
+    (name == CREATE).then_some(focus.workshop()?)?.rules().expect_making(by.authority.plugin()).err()
+}
+
 /// Calls one of them; `None` when `name` is none of them.
 pub(super) async fn call(
     focus: &Focus,
@@ -89,7 +96,7 @@ pub(super) async fn call(
         "discover_skills" => discover(focus, by, args).await,
         "activate_skill" => activate(focus, by, args).await,
         "read_skill_file" => read_file(focus, by, args).await,
-        "create_skill" => create(focus, by, args).await,
+        CREATE => create(focus, by, args).await,
         _ => return None,
     };
     Some(text.map(|text| Output { text, ..Output::default() }))
@@ -212,8 +219,7 @@ struct Create {
 }
 
 async fn create(focus: &Focus, by: &Principal, args: &Map<String, Value>) -> Result<String> {
-    let Create { name, description, content, code, tests, faculties, keywords, findings } =
-        parse("create_skill", args)?;
+    let Create { name, description, content, code, tests, faculties, keywords, findings } = parse(CREATE, args)?;
     let name = SkillName::new(&name)?;
     let Some(workshop) = focus.workshop().cloned() else { return Ok(String::new()) };
     let (of, skills) = (name.clone(), workshop.clone());

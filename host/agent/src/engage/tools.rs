@@ -18,6 +18,7 @@ use super::{
     Engage, bounds, engine_tools, execute_code,
     pages::{FIRST_PAGE, head},
     repeat::Verdict,
+    skills,
 };
 use crate::{
     content,
@@ -171,6 +172,9 @@ impl Engage<'_> {
             return self.call_plugin(name, args).await;
         }
         if !self.offered.contains_key(name) {
+            if let Some(denial) = skills::withheld(self.focus, self.by, name) {
+                return Err(self.focus.refuse(denial).await);
+            }
             return Err(unknown_tool(name, self.offered.keys().map(String::as_str)));
         }
         let (focus, by) = (self.focus, self.by);

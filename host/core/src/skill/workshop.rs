@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Catalog, SkillFiles, SkillName, SkillOrigin, SkillRecord};
 use crate::{
-    Result,
+    Denial, Gate, Result, Unlock,
     authority::Authority,
     code::Tested,
     id::PluginName,
@@ -37,6 +37,26 @@ pub struct Rules {
     pub max_auto: usize,
     /// The most tokens of all active skills' prompts, estimated.
     pub max_prompt_tokens: u64,
+}
+
+impl Rules {
+    /// Whether agents may make skills at all; `by` is who asks.
+    ///
+    /// # Errors
+    /// The denial, where the policy is [`Policy::Never`].
+    pub fn expect_making(&self, by: &PluginName) -> Result<(), Denial> {
+        if self.create != Policy::Never {
+            return Ok(());
+        }
+        Err(Denial {
+            who: by.to_string(),
+            capability: "skill:create".to_owned(),
+            gate: Gate::Policy,
+            unlock: Unlock::AskOperator,
+            reason: None,
+            command: Some("set skills.create in animus.toml to 'ask' or 'auto'".to_owned()),
+        })
+    }
 }
 
 impl Default for Rules {

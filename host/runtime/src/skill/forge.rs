@@ -291,17 +291,7 @@ impl Workshop for Forge {
         origin: SkillOrigin,
     ) -> Result<Created> {
         let actor = format!("plugin:{}", by.plugin());
-        if self.rules.create == Policy::Never {
-            let denial = Denial {
-                who: by.plugin().to_string(),
-                capability: "skill:create".to_owned(),
-                gate: Gate::Policy,
-                unlock: Unlock::AskOperator,
-                reason: None,
-                command: Some("set skills.create in animus.toml to 'ask' or 'auto'".to_owned()),
-            };
-            return Err(denial.into());
-        }
+        self.rules.expect_making(by.plugin())?;
         let skill = files.skill(None)?;
         expect_unshipped(&skill.name)?;
         self.expect_agents(&skill.name).await?;
