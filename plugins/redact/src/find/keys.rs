@@ -81,15 +81,21 @@ pub(super) const VENDORS: &[(&str, &[u8], usize)] = &[
     ("lin_api_", b"", 32),
 ];
 
+/// No key with its prefix is shorter.
+const SHORTEST: usize = 23;
+
 pub(super) fn vendors(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     // Everything that a key or its prefix may have in it.
     for run in runs(text, |b| is_word(b) || b == b'-' || b == b'_' || b == b'.') {
         let token = text.get(run.clone()).unwrap_or_default().as_bytes();
         // Only where a word begins: at the start, and behind a full stop.
-        let begins = |at: &usize| at.checked_sub(1).is_none_or(|before| token.get(before) == Some(&b'.'));
-        for at in (0..token.len()).filter(begins) {
+        let dots = token.iter().enumerate().filter(|(_, b)| **b == b'.').map(|(at, _)| at + 1);
+        for at in std::iter::once(0).chain(dots) {
             let word = token.get(at..).unwrap_or_default();
+            if word.len() < SHORTEST {
+                continue;
+            }
             for (prefix, also, fewest) in VENDORS {
                 let Some(tail) = word.strip_prefix(prefix.as_bytes()) else { continue };
                 let length = tail.iter().take(LONGEST).take_while(|b| is_word(**b) || also.contains(b)).count();
@@ -139,7 +145,8 @@ pub(super) fn jwt(text: &str) -> Vec<Range<usize>> {
             && claims.len() >= 10
             && signature.len() >= 10
     };
-    let tokens = runs(text, |b| is_word(b) || b == b'-' || b == b'_' || b == b'.');
+    // Three parts of ten, and two full stops.
+    let tokens = runs(text, |b| is_word(b) || b == b'-' || b == b'_' || b == b'.').filter(|run| run.len() >= 32);
     // A full stop may end the sentence.
     tokens.map(|run| trimmed(text, run)).filter(is).collect()
 }
@@ -247,7 +254,7 @@ fn around_quotes(text: &str, value: &Range<usize>) -> bool {
 fn bearers(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     for word in runs(text, is_word) {
-        let is = text.get(word.clone()).is_some_and(|word| word.eq_ignore_ascii_case("bearer"));
+        let is = word.len() == 6 && text.get(word.clone()).is_some_and(|word| word.eq_ignore_ascii_case("bearer"));
         if !is || text.as_bytes().get(word.end) != Some(&b' ') {
             continue;
         }
