@@ -3,8 +3,9 @@
 import sys
 
 from animus import errors, host
+from animus.testing import FakeHost
 from animus_python import describe as describing
-from animus_python import loop, preload, sandbox, testing, timezones
+from animus_python import loop, preload, sandbox, snapshot, testing, timezones
 from animus_python import run as running
 
 MISSING = sorted(set(preload.standard_library()) - preload.ABSENT)
@@ -40,11 +41,28 @@ class Interpreter:
             raise host.failure(errors.Internal(f"test {program.name}: {type(error).__name__}: {error}")) from None
 
     def warm(self) -> None:
-        types = host.interpreter_types()
-        running.run(types.Program("<warm>", WARM, [], None, "{}", None))
+        _run(WARM)
 
 
-WARM = """
+def rehearse() -> None:
+    """Run what every run runs, before the snapshot and with a host that is none."""
+    with FakeHost() as fake:
+        fake.add_tool("rehearsal.echo", lambda text: text)
+        for source in (WARM, *REHEARSED):
+            _run(source)
+
+
+def _run(source: str) -> None:
+    types = host.interpreter_types()
+    running.run(types.Program("<warm>", source, [], None, "{}", None))
+
+
+WARM = """words = ["a", "b"]
+print(len(words))
+return f"{words[0]} {len(words)}"
+"""
+REHEARSED = (
+    '''
 import json
 def twice(n: int) -> int:
     return 2 * n
@@ -53,9 +71,13 @@ try:
 except ValueError as error:
     print(error)
 return json.loads(json.dumps({"value": [twice(i) for i in range(3)], "text": f"{1.5:.2f}"}))
-"""
+''',
+    'words = ["a", "b"]\nreturn f"{tools.rehearsal.echo(text=words[0])} {len(words)}"',
+    '[tools.rehearsal.echo(text=str(n)) for n in range(2)]',
+    'import asyncio\nasync def one(n):\n    return await tools.rehearsal.echo(text=str(n))\n'
+    'return await asyncio.gather(one(1), one(2))',
+    '1 / 0',
+)
 
-# Once before the snapshot, so that what the first run makes is in it.
-Interpreter().warm()
 preload.touch()
-preload.settle()
+snapshot.settle(rehearse)

@@ -33,6 +33,7 @@ def main() -> int:
             export="animus:interpreter/interpreter",
             app="app",
             packages=(TZDATA,),
+            immortal=True,
         )
     except (builder.Failed, component.Malformed, OSError) as error:
         print(f"build: {error}", file=sys.stderr)

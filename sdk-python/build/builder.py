@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import component
+import snapshot
 
 COMPONENTIZE = "componentize-py==0.25.1"
 SDK = Path(__file__).resolve().parent.parent
@@ -71,11 +72,13 @@ def build(
     app: str | None = None,
     packages: tuple[str, ...] = (),
     wit: Path | None = None,
+    immortal: bool = False,
 ) -> bool:
     """Build the folder `plugin` to the file `out`; False when it was there already, of the same inputs.
 
     `capabilities` are those of the plugin's manifest unless given, `app` is the module to export (the tools of the
-    plugin's `app` unless given), `packages` are pinned pure-Python packages that the app imports.
+    plugin's `app` unless given), `packages` are pinned pure-Python packages that the app imports. With `immortal`, the
+    app leaves the addresses of what `snapshot.immortal` takes.
     """
     plugin, target, out = plugin.resolve(), target.resolve(), out.resolve()
     wit = wit or SDK.parent / "wit"
@@ -83,7 +86,7 @@ def build(
         raise Failed(f"build {plugin}: no app.py in it")
     if capabilities is None:
         capabilities = _requested(plugin)
-    key = _digest(plugin, wit, repr((capabilities, export, app, packages, COMPONENTIZE)))
+    key = _digest(plugin, wit, repr((capabilities, export, app, packages, immortal, COMPONENTIZE)))
     stamp = out.with_name(out.name + ".key")
     if out.is_file() and stamp.is_file() and stamp.read_text() == f"{key} {_sha(out.read_bytes())}\n":
         return False
@@ -118,7 +121,10 @@ def build(
             _run(command, f"componentize {plugin.name}", _environ(os.environ), folder)
         except Failed as error:
             raise Failed(_of_app(str(error), [plugin, SDK])) from None
-        data = component.without(made.read_bytes(), lambda name: name.startswith("wasi:sockets/"))
+        data = made.read_bytes()
+        if immortal:
+            data = snapshot.immortal(data)
+        data = component.without(data, lambda name: name.startswith("wasi:sockets/"))
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(out, data)
     _write(stamp, f"{key} {_sha(data)}\n".encode())

@@ -48,6 +48,16 @@ class Reader:
             if not b & 0x80:
                 return value
 
+    def s32(self) -> int:
+        """A signed number, as the unsigned one of the same 32 bits."""
+        value = shift = 0
+        while True:
+            b = self.byte()
+            value |= (b & 0x7F) << shift
+            shift += 7
+            if not b & 0x80:
+                return (value - (1 << shift) if b & 0x40 else value) & 0xFFFFFFFF
+
     def take(self, n: int) -> bytes:
         if self.at + n > self.end:
             raise Malformed("it ends early")

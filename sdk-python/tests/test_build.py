@@ -10,6 +10,7 @@ sys.path[:0] = [str(SDK / "build")]
 
 import builder
 import component
+import snapshot
 from component import section, text, u32, vec
 
 SOCKETS = "wasi:sockets/tcp@0.2.9"
@@ -61,6 +62,56 @@ class Without(unittest.TestCase):
         for data in (b"", b"\0asm\x01\0\0\0", sample()[:-3], component.HEADER + b"\x0a\x7f"):
             with self.assertRaises(component.Malformed):
                 component.without(data, lambda name: True)
+
+
+def heap(*segments: tuple[int, bytes]) -> bytes:
+    """A component whose core module has this data."""
+    data = [b"\0\x41" + s32(at) + b"\x0b" + u32(len(held)) + held for at, held in segments]
+    return component.HEADER + section(component.CORE_MODULE, component.CORE_HEADER + section(11, vec(data)))
+
+
+def s32(value: int) -> bytes:
+    out = bytearray()
+    while not -64 <= value < 64:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(out + bytes([value & 0x7F]))
+
+
+def words(*values: int) -> bytes:
+    return b"".join(value.to_bytes(4, "little") for value in values)
+
+
+class Immortal(unittest.TestCase):
+    NONE = 7 << 28
+
+    def left(self, *addresses: int) -> tuple[int, bytes]:
+        return 4096, snapshot.MARK + words(4 * len(addresses), *addresses)
+
+    def test_the_counts_of_what_was_left_become_those_of_immortal_objects(self) -> None:
+        objects = words(3, 9, 1, 9, self.NONE, 9)
+        before = heap(self.left(64, 80), (64, objects), (60, words(5)))
+        after = snapshot.immortal(before)
+        self.assertEqual(after, before.replace(objects, words(5 << 28, 9, 1, 9, self.NONE, 9)))
+
+    def test_a_count_that_is_partly_in_no_segment_stays(self) -> None:
+        before = heap(self.left(64, 72, 80), (64, words(3, 9, self.NONE, 9)), (80, b"\x01\0"))
+        self.assertIn(b"\x02\x01\0", snapshot.immortal(before))
+
+    def test_what_is_no_object_is_malformed(self) -> None:
+        for addresses, held in [
+            ((64, 68), words(0, self.NONE)),  # Nothing has no references.
+            ((64, 68), words(1 << 25, self.NONE)),
+            ((64,), words(3)),  # No object that CPython made immortal.
+            ((64,), words(self.NONE)),
+            ((), words(3)),
+        ]:
+            with self.assertRaises(component.Malformed, msg=f"{addresses} {held!r}"):
+                snapshot.immortal(heap(self.left(*addresses), (64, held)))
+        with self.assertRaises(component.Malformed):
+            snapshot.immortal(heap((4096, snapshot.MARK + words(8, 64)), (64, words(3))))
+        with self.assertRaises(component.Malformed):
+            snapshot.immortal(sample())
 
 
 class Building(unittest.TestCase):

@@ -411,6 +411,16 @@ async fn a_session_keeps_and_is_apart_by_name_caller_and_focus() {
     assert_eq!(first.call("execute_code", run("a", "return n")).await.text, "42");
 }
 
+#[tokio::test]
+async fn references_to_what_lasts_are_not_counted() {
+    let host = TestHost::with_python().await;
+    // An object of the library, a class of ours, a name of code, and one that the program makes.
+    let source = "import json, sys, animus\n\
+        def last(one): return sys.getrefcount(one) > 1 << 28\n\
+        return [last(json), last(animus.Error), last(json.dumps.__code__.co_names), last(object())]";
+    assert_eq!(host.value(source).await, json!([true, true, true, false]));
+}
+
 /// What one program leaves must not be there for the next, whichever instance that gets.
 #[tokio::test]
 async fn no_state_passes_from_one_run_to_the_next() {

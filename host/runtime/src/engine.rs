@@ -105,9 +105,10 @@ fn pooling(config: &EngineConfig) -> Config {
         // All that 32 bits can address: what a plugin may have of it is `memory_bytes`, summed over its store.
         .max_memory_size(4 << 30)
         .table_elements(1 << 20)
-        // A small tool's memory is set back by memset instead of page faults; 128 KiB for each slot that was used.
-        .linear_memory_keep_resident(128 << 10)
-        .table_keep_resident(8 << 10)
+        // What a call changed is set back by copying instead of page faults, as far as it lies in few places: at most so
+        // much of each slot that was used. CPython's table alone has some 80 KiB.
+        .linear_memory_keep_resident(1 << 20)
+        .table_keep_resident(128 << 10)
         .pagemap_scan(Enabled::Auto);
     let mut config = common();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
