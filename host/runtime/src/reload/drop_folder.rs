@@ -23,7 +23,7 @@ pub trait Sources: Send + Sync {
 
 /// Watches a folder of plugins: `NAME.wasm`, or a folder `NAME` with `plugin.toml` and a built component. A plugin is
 /// named as its file or folder is, so that none takes over another one's grant by its manifest. Everything else in the
-/// folder is left alone, and what is deleted from it stays installed.
+/// folder is left alone, and what is deleted from it stays installed. A `.wasm` is compiled while it settles.
 pub struct DropFolder<'a> {
     watcher: Watcher,
     reloader: Reloader<'a>,
