@@ -19,7 +19,7 @@ use sha2::Sha256;
 use tokio::sync::Semaphore;
 use wasmtime::component::Component;
 
-use crate::engine::Engine;
+use crate::{engine::Engine, inspect::inspect};
 
 /// The largest component, in bytes.
 pub const MAX_WASM: usize = 64 << 20;
@@ -105,14 +105,37 @@ impl Artifacts {
             if let Some(component) = this.read(&digest)? {
                 return Ok(component);
             }
-            let code = this.engine.wasmtime().precompile_component(&wasm);
-            let code = code.map_err(|e| Error::Invalid(format!("the component does not compile: {e:#}")))?;
-            let path = this.write(&digest, &code)?;
+            let path = this.compile(&digest, &wasm)?;
             map(&this.engine, &path).map_err(|e| Error::Invalid(format!("the component does not load: {e:#}")))
         });
         tokio::time::timeout(MAX_COMPILE, compiled).await.map_err(|_| {
             Error::Timeout(format!("compiling {} took longer than {} s", digest.short(), MAX_COMPILE.as_secs()))
         })?
+    }
+
+    /// Compiles the plugin in the file at `path` into the cache: a guess at what is asked for next. Does nothing while
+    /// something else is compiled, and for what would not be installed: whoever asks for that learns why.
+    pub(crate) async fn foresee(self: Arc<Self>, path: PathBuf) {
+        let Ok(permit) = self.compilations.clone().try_acquire_owned() else { return };
+        let foreseen = self.blocking(move |this| {
+            let _permit = permit;
+            let mut wasm = Vec::new();
+            let read = fs::File::open(&path).and_then(|file| file.take(MAX_WASM as u64 + 1).read_to_end(&mut wasm));
+            match read.ok().and_then(|_| inspect(&wasm).ok()) {
+                Some(plugin) if !this.is_cached(&plugin.digest) => this.compile(&plugin.digest, &wasm).map(drop),
+                _ => Ok(()),
+            }
+        });
+        if let Err(error) = foreseen.await {
+            tracing::debug!(%error, "what was foreseen does not compile");
+        }
+    }
+
+    /// Compiles into the cache, and returns the path there. Whoever calls it has the permit.
+    fn compile(&self, digest: &Digest, wasm: &[u8]) -> Result<PathBuf, Error> {
+        let code = self.engine.wasmtime().precompile_component(wasm);
+        let code = code.map_err(|e| Error::Invalid(format!("the component does not compile: {e:#}")))?;
+        self.write(digest, &code)
     }
 
     /// Whether there is a file for it; whether that bears our seal shows when it is loaded.
@@ -191,13 +214,13 @@ fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
     unsafe { Component::deserialize_file(engine.wasmtime(), path) }
 }
 
-/// Writes a file that is whole or absent: a temporary one, synced, then renamed.
+/// Writes a file that is whole or absent: a temporary one, then renamed. It is not synced, which would take longer than
+/// the rest: after a loss of power it may be damaged, and then its seal tells.
 fn write_whole(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let temp = temporary(path)?;
     let written = (|| {
         let mut file = private_file(&temp)?;
         parts.iter().try_for_each(|part| file.write_all(part))?;
-        file.sync_all()?;
         fs::rename(&temp, path)
     })();
     if written.is_err() {

@@ -1,9 +1,11 @@
 //! The engine: one configuration for all plugins of a host, and the thread that advances its epochs.
 
-use std::{fmt, thread, time::Duration};
+use std::{fmt, sync::Arc, thread, time::Duration};
 
 use animus_core::Error;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::functions::Functions;
 
 /// How often the epoch advances: the grain of `cpu_ms` and of yielding.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -42,13 +44,13 @@ impl Engine {
     /// # Errors
     /// [`Error::Internal`] when neither works on this machine.
     pub fn new(config: &EngineConfig) -> Result<Self, Error> {
-        let (inner, pooled) = match wasmtime::Engine::new(&pooling(config)) {
+        let failed = |e| Error::Internal(format!("the WebAssembly engine does not start: {e:#}"));
+        let common = common().map_err(failed)?;
+        let (inner, pooled) = match wasmtime::Engine::new(&pooling(common.clone(), config)) {
             Ok(engine) => (engine, true),
             Err(error) => {
                 tracing::warn!(%error, "no address space for the instance pool; plugins are allocated on demand");
-                let engine = wasmtime::Engine::new(&common())
-                    .map_err(|e| Error::Internal(format!("the WebAssembly engine does not start: {e:#}")))?;
-                (engine, false)
+                (wasmtime::Engine::new(&common).map_err(failed)?, false)
             }
         };
         tick(&inner)?;
@@ -69,7 +71,7 @@ impl Engine {
 }
 
 /// What holds for both ways of allocation. Compiled code depends on it, so it is part of the artifacts' key.
-fn common() -> Config {
+fn common() -> wasmtime::Result<Config> {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -83,11 +85,12 @@ fn common() -> Config {
         // The guest may use 1 MiB, because CPython recurses in C; what remains of a fiber's 2 MiB is for the host
         // functions that run on it.
         .max_wasm_stack(1 << 20)
-        .async_stack_size(2 << 20);
-    config
+        .async_stack_size(2 << 20)
+        .enable_incremental_compilation(Arc::new(Functions::default()))?;
+    Ok(config)
 }
 
-fn pooling(config: &EngineConfig) -> Config {
+fn pooling(mut common: Config, config: &EngineConfig) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     let calls = config.instances;
     // A component is a few core instances (code, shims, adapters), and one made of dynamic libraries, such as CPython, a
@@ -110,9 +113,8 @@ fn pooling(config: &EngineConfig) -> Config {
         .linear_memory_keep_resident(1 << 20)
         .table_keep_resident(128 << 10)
         .pagemap_scan(Enabled::Auto);
-    let mut config = common();
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    config
+    common.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    common
 }
 
 /// The most core instances, memories and tables of one store.

@@ -11,6 +11,7 @@ mod deterministic;
 pub mod egress;
 mod engine;
 mod folders;
+mod functions;
 mod hook;
 mod inspect;
 mod install;

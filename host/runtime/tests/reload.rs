@@ -19,7 +19,7 @@ use animus_core::{
     Error, Result,
     event::{Event, Reload},
     grant::Grant,
-    id::{PluginName, TenantId},
+    id::{Digest, PluginName, TenantId},
     plugins::PluginSet as _,
     services::CallContext,
     store::{NewGeneration, Plugin, Store as _, Tenant},
@@ -218,6 +218,30 @@ async fn a_hundred_reloads_under_load_fail_no_call_and_each_is_served_by_one_gen
     let calls = calls.load(Ordering::SeqCst);
     assert!(calls >= 100 && seen.len() > 10, "no load: {calls} calls, {} generations", seen.len());
     assert_eq!(host.faults().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_settle_is_compiled_ahead_and_serves_only_once_it_has_settled() {
+    let host = Host::new().await;
+    let path = host.drops().join("guest.wasm");
+    let unsettled = Pace { quiet: Duration::from_secs(3_600), ..Pace::default() };
+    watching(&host, unsettled, async |_| {
+        for text in ["first", "second"] {
+            replace(&path, &says(text));
+            while !host.registry.is_compiled(&Digest::of(&says(text))) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    })
+    .await;
+    assert!(host.snapshot().await.plugin("guest").is_none());
+    watching(&host, Pace::default(), async |events| {
+        replace(&path, &says("third"));
+        let told = next(events).await;
+        assert_eq!((told.1, told.2), (Some(1), Reload::Serving), "{told:?}");
+    })
+    .await;
+    assert_eq!((host.go().await.unwrap().as_str(), host.faults().await.len()), ("third", 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

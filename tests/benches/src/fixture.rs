@@ -1,6 +1,7 @@
 //! A host as the command line puts it together, with copies of one small tool installed.
 
 use std::{
+    convert::Infallible,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -28,6 +29,10 @@ use animus_store::{MasterKey, Sqlite};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use wasm_encoder::{
+    CodeSection, Instruction,
+    reencode::{self, Reencode, ReencodeComponent},
+};
 
 use crate::models::Scripted;
 
@@ -240,8 +245,9 @@ fn python() -> Result<Vec<u8>> {
     fs::read(&wasm).with_context(|| format!("cannot read {}", wasm.display()))
 }
 
-/// So many versions of a large guest, which answer with their numbers, under the name `plugin`.
-pub(crate) fn versions(plugin: &str, count: usize) -> Result<Vec<Vec<u8>>> {
+/// So many versions of a large guest, which answer with their numbers, under the name `plugin`. Each differs from every
+/// other one in the code of `changed` of ten functions.
+pub(crate) fn versions(plugin: &str, count: usize, changed: u32) -> Result<Vec<Vec<u8>>> {
     const MARK: &[u8] = b"bench-guest-version:0000";
     let wasm = built("large")?;
     let mut at = wasm.windows(MARK.len()).enumerate().filter(|(_, bytes)| *bytes == MARK).map(|(at, _)| at);
@@ -254,10 +260,48 @@ pub(crate) fn versions(plugin: &str, count: usize) -> Result<Vec<Vec<u8>>> {
         let mut wasm = wasm.clone();
         let mark = format!("bench-guest-version:{number:04}");
         wasm.get_mut(at..at + MARK.len()).context("the mark is inside")?.copy_from_slice(mark.as_bytes());
-        Ok(package::embed(&wasm, &manifest)?)
+        Ok(package::embed(&edited(&wasm, i32::try_from(number)?, changed)?, &manifest)?)
     };
     (0..count).map(version).collect()
 }
+
+/// The same with something done in `changed` of ten functions that has no effect, and is another thing in each version.
+fn edited(wasm: &[u8], version: i32, changed: u32) -> Result<Vec<u8>> {
+    let mut component = wasm_encoder::Component::new();
+    let mut edit = Edit { version, changed, function: 0 };
+    edit.parse_component(&mut component, wasmparser::Parser::new(0), wasm).context("the guest does not parse")?;
+    Ok(component.finish())
+}
+
+struct Edit {
+    version: i32,
+    changed: u32,
+    function: u32,
+}
+
+impl Reencode for Edit {
+    type Error = Infallible;
+
+    fn parse_function_body(
+        &mut self,
+        code: &mut CodeSection,
+        body: wasmparser::FunctionBody<'_>,
+    ) -> Result<(), reencode::Error> {
+        let mut function = self.new_function_with_parsed_locals(&body)?;
+        self.function += 1;
+        if self.function % 10 < self.changed {
+            function.instruction(&Instruction::I32Const(self.version)).instruction(&Instruction::Drop);
+        }
+        let mut operators = body.get_operators_reader()?;
+        while !operators.eof() {
+            function.instruction(&self.parse_instruction(&mut operators)?);
+        }
+        code.function(&function);
+        Ok(())
+    }
+}
+
+impl ReencodeComponent for Edit {}
 
 /// The guest of the figures, built if need be.
 pub(crate) fn guest() -> Result<Vec<u8>> {

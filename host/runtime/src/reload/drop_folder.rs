@@ -23,7 +23,7 @@ pub trait Sources: Send + Sync {
 
 /// Watches a folder of plugins: `NAME.wasm`, or a folder `NAME` with `plugin.toml` and a built component. A plugin is
 /// named as its file or folder is, so that none takes over another one's grant by its manifest. Everything else in the
-/// folder is left alone, and what is deleted from it stays installed.
+/// folder is left alone, and what is deleted from it stays installed. A `.wasm` is compiled while it settles.
 pub struct DropFolder<'a> {
     watcher: Watcher,
     reloader: Reloader<'a>,
@@ -36,7 +36,15 @@ impl<'a> DropFolder<'a> {
     /// # Errors
     /// As [`Watcher::start`].
     pub fn start(root: &Path, pace: Pace, reloader: Reloader<'a>, sources: &'a dyn Sources) -> Result<Self> {
-        Ok(Self { watcher: Watcher::start(root, Scope::Drop, pace)?, reloader, sources })
+        let mut watcher = Watcher::start(root, Scope::Drop, pace)?;
+        let (folder, artifacts) = (watcher.root().to_owned(), reloader.artifacts().clone());
+        // A component in a folder still gets the manifest beside it, so its bytes are not yet those that are compiled.
+        watcher.foretell(move |path| {
+            if path.parent() == Some(&folder) {
+                tokio::spawn(artifacts.clone().foresee(path));
+            }
+        });
+        Ok(Self { watcher, reloader, sources })
     }
 
     /// The folder, as an absolute path without symbolic links.

@@ -19,7 +19,7 @@ use animus_core::{
 };
 use async_trait::async_trait;
 
-use crate::{Prepared, Registry};
+use crate::{Artifacts, Prepared, Registry};
 
 /// Who makes a prepared plugin the next generation, and decides what that is granted.
 #[async_trait]
@@ -110,6 +110,10 @@ impl<'a> Reloader<'a> {
     #[must_use]
     pub fn new(registry: &'a Registry, tenant: Arc<dyn Tenant>, ceiling: Grant, commit: &'a dyn Commit) -> Self {
         Self { registry, tenant, ceiling, commit }
+    }
+
+    pub(super) fn artifacts(&self) -> &Arc<Artifacts> {
+        self.registry.artifacts()
     }
 
     /// Loads what `read` yields, a component with its manifest inside: checked, compiled and tried as at installation,

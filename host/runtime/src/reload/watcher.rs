@@ -37,6 +37,8 @@ const MAX_FOLDERS: usize = 1_024;
 const PULSE: Duration = Duration::from_secs(1);
 /// How often a file that is cut off is looked at again.
 const AGAIN: Duration = Duration::from_millis(200);
+/// After how much quiet a `.wasm` is foretold: long enough for one write to be over, and no promise.
+const EARLY: Duration = Duration::from_millis(5);
 
 /// What of a folder is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +90,8 @@ pub struct Watcher {
     folders: HashMap<PathBuf, Identity>,
     pending: HashMap<PathBuf, Pending>,
     pulse: Interval,
+    /// Who hears of a `.wasm` before it has settled.
+    foretell: Option<Box<dyn Fn(PathBuf) + Send + Sync>>,
 }
 
 /// A change that has not settled.
@@ -149,7 +153,8 @@ impl Watcher {
         let mut pulse = interval(PULSE);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (folders, pending) = (HashMap::new(), HashMap::new());
-        let mut watcher = Self { root, scope, pace, system, changes, lost, folders, pending, pulse };
+        let foretell = None;
+        let mut watcher = Self { root, scope, pace, system, changes, lost, folders, pending, pulse, foretell };
         let root = watcher.root.clone();
         watcher.enter(&root, 0, false)?;
         Ok(watcher)
@@ -159,6 +164,12 @@ impl Watcher {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Has `tell` called, within [`Watcher::next`], for each changed `.wasm` that ends where a section ends, as soon as
+    /// nothing happened to it for 5 ms. It may change again: what it holds may be prepared, and not be used.
+    pub(super) fn foretell(&mut self, tell: impl Fn(PathBuf) + Send + Sync + 'static) {
+        self.foretell = Some(Box::new(tell));
     }
 
     /// Has everything that is there told as if it had just changed.
@@ -238,14 +249,15 @@ impl Watcher {
         }
         let now = Instant::now();
         let looks = looks(&path);
-        self.pending.insert(path, Pending { changed: now, due: now + self.pace.quiet, looks });
+        let first = if self.foretell.is_some() && is_wasm(&path) { EARLY } else { self.pace.quiet };
+        self.pending.insert(path, Pending { changed: now, due: now + first.min(self.pace.quiet), looks });
     }
 
     /// Those that are due and settled. They are told from here on; the others wait longer.
     async fn settled(&mut self) -> BTreeSet<PathBuf> {
         let now = Instant::now();
         let due: Vec<_> = self.pending.iter().filter(|(_, p)| p.due <= now).map(|(path, _)| path.clone()).collect();
-        let wasm: Vec<_> = due.iter().filter(|path| path.extension().is_some_and(|e| e == "wasm")).cloned().collect();
+        let wasm: Vec<_> = due.iter().filter(|path| is_wasm(path)).cloned().collect();
         let cut_off = tokio::task::spawn_blocking(move || {
             wasm.into_iter().filter(|path| !is_whole(path)).collect::<BTreeSet<_>>()
         });
@@ -257,6 +269,11 @@ impl Watcher {
             let looks = looks(&path);
             if looks != pending.looks {
                 *pending = Pending { changed: now, due: now + self.pace.quiet, looks };
+            } else if now < pending.changed + self.pace.quiet {
+                pending.due = pending.changed + self.pace.quiet;
+                if let Some(foretell) = self.foretell.as_ref().filter(|_| !cut_off.contains(&path)) {
+                    foretell(path);
+                }
             } else if cut_off.contains(&path) && now < pending.changed + self.pace.patience {
                 pending.due = now + AGAIN.min(self.pace.patience);
             } else {
@@ -323,6 +340,10 @@ impl Watcher {
         self.leave_if_gone(&root);
         if self.folders.contains_key(&root) { Ok(()) } else { self.enter(&root, 0, true) }
     }
+}
+
+fn is_wasm(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "wasm")
 }
 
 fn looks(path: &Path) -> Option<(u64, Option<SystemTime>)> {
