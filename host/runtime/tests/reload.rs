@@ -308,6 +308,20 @@ async fn a_half_written_file_waits_for_its_other_half() {
     assert_eq!(host.go().await.unwrap(), "whole");
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipe_that_is_named_as_a_component_holds_nobody_up() {
+    let host = Host::new().await;
+    let pipe = host.drops().join("pipe.wasm");
+    watching(&host, Pace::default(), async |events| {
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        replace(&host.drops().join("guest.wasm"), &says("first"));
+        let told = next(events).await;
+        assert_eq!((told.0.as_str(), told.1, told.2), ("guest", Some(1), Reload::Serving), "{told:?}");
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_drop_folder_takes_plugin_folders_and_leaves_the_rest_and_the_deleted_alone() {
     let host = Host::new().await;

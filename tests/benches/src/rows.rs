@@ -96,7 +96,7 @@ pub(crate) async fn child(args: Vec<String>) -> Result<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["load", home] => load::child(Path::new(home)).await,
         ["idle", home] => idle::child(Path::new(home)).await,
-        ["parallel", home] => parallel::child(Path::new(home)).await,
+        ["parallel", home, callers] => parallel::child(Path::new(home), callers.parse()?).await,
         ["density", home, kind, count] => density::child(Path::new(home), kind, count.parse()?).await,
         _ => bail!("not for people: `cargo xtask bench`"),
     }

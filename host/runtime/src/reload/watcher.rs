@@ -342,8 +342,9 @@ impl Watcher {
     }
 }
 
+/// A file that may be a component. Whoever opens a pipe waits for somebody to write into it.
 fn is_wasm(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "wasm")
+    path.extension().is_some_and(|e| e == "wasm") && path.is_file()
 }
 
 fn looks(path: &Path) -> Option<(u64, Option<SystemTime>)> {
