@@ -8,9 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-/// The repository's root: the folder above `xtask/`.
+/// The repository's root: the folder above `xtask/`. Where cargo says that this is now, because two checkouts may share
+/// their build products, and this program with them.
 pub(crate) fn root() -> Result<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     own.parent().map(Path::to_owned).context("xtask has no parent folder")
 }
 
