@@ -48,6 +48,7 @@ impl Demo {
         }
         demo.show("The assistant works on this repository", &demo.work(TASK, "transcript.json", recorded), 0)?;
         ensure!(report.is_file(), "the assistant ended without writing {}", report.display());
+        demo.show("The ledger: what the agent planned, found and did", &words(&["ledger", "show", "last"]), 0)?;
 
         demo.show(
             "The web tool may reach one host from now on …",
@@ -73,7 +74,6 @@ impl Demo {
             if recorded { 0 } else { UNKNOWN },
         )?;
         demo.show("An operator's program, over the same tools", &words(&["exec", "xtask/demo/documents.py"]), 0)?;
-        demo.show("The ledger: what the agent planned, found and did", &words(&["ledger", "show", "last"]), 0)?;
         demo.show("The audit log: who changed what, and what was refused", &words(&["audit", "show"]), 0)?;
         demo.show("Every entry is chained to the one before it", &words(&["audit", "verify"]), 0)?;
         demo.show("Where things stand, with the cost", &words(&["status"]), 0)?;
