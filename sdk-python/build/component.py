@@ -40,23 +40,22 @@ class Reader:
         return self.data[self.at - 1]
 
     def u32(self) -> int:
-        value = shift = 0
-        while True:
-            b = self.byte()
-            value |= (b & 0x7F) << shift
-            shift += 7
-            if not b & 0x80:
-                return value
+        return self._leb()[0]
 
     def s32(self) -> int:
         """A signed number, as the unsigned one of the same 32 bits."""
-        value = shift = 0
+        value, bits = self._leb()
+        return (value - (1 << bits) if value >> (bits - 1) else value) & 0xFFFFFFFF
+
+    def _leb(self) -> tuple[int, int]:
+        """A number, and of how many bits it is."""
+        value = bits = 0
         while True:
             b = self.byte()
-            value |= (b & 0x7F) << shift
-            shift += 7
+            value |= (b & 0x7F) << bits
+            bits += 7
             if not b & 0x80:
-                return (value - (1 << shift) if b & 0x40 else value) & 0xFFFFFFFF
+                return value, bits
 
     def take(self, n: int) -> bytes:
         if self.at + n > self.end:

@@ -109,7 +109,7 @@ fn pooling(mut common: Config, config: &EngineConfig) -> Config {
         .max_memory_size(4 << 30)
         .table_elements(1 << 20)
         // What a call changed is set back by copying instead of page faults, as far as it lies in few places: at most so
-        // much of each slot that was used. CPython's table alone has some 80 KiB.
+        // much of each slot that was used. CPython's table alone has 45 KiB.
         .linear_memory_keep_resident(1 << 20)
         .table_keep_resident(128 << 10)
         .pagemap_scan(Enabled::Auto);

@@ -100,4 +100,3 @@ def touch() -> None:
     re.compile(r"\s+(\w+)")
     # Programs are short: collect a little less often than CPython does.
     gc.set_threshold(20_000, 10, 10)
-

@@ -33,7 +33,7 @@ def settle(rehearse: Callable[[], object]) -> None:
     # CPython rewrites code for what it meets, and this is a good part of it.
     for _ in range(60):
         rehearse()
-    _last()
+    _leave_lasting()
     gc.collect()
     _fill()
     gc.freeze()
@@ -49,7 +49,7 @@ def _gather(rehearse: Callable[[], object]) -> None:
             f.__code__ = f.__code__.replace()
 
 
-def _last() -> None:
+def _leave_lasting() -> None:
     """Leave the addresses of what is alive for the build, which makes it immortal: references to that are not counted.
 
     All of it is kept, so that none of the addresses can become another object's.
@@ -91,7 +91,7 @@ def _fill() -> None:
     while size > POOLED:
         while id(filler := bytes(size - empty)) < top:
             _kept.append(filler)
-        # What is left of a hole is smaller by a power of two at most; then come all sizes.
+        # Large ones first and by halves; then every size that the C library tells apart.
         size = size // 2 if size > 4096 else size - 16
     # The C library's own small ones, of whose places nobody tells.
     _kept.extend(hashlib.md5() for _ in range(10_000))
